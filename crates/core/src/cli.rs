@@ -1,0 +1,143 @@
+//! Flags that are spelled the same in every binary.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::{
+    config::Config,
+    printer::{Output, When},
+};
+
+/// Output and configuration: every command has these.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct OutputArgs {
+    /// Configuration file [default: ./castlink.toml, then the user's]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "CASTLINK_CONFIG",
+        value_name = "FILE"
+    )]
+    pub config: Option<PathBuf>,
+    /// Section `[env.NAME]` of the configuration to lay over the rest
+    #[arg(long, global = true, env = "CASTLINK_ENV", value_name = "NAME")]
+    pub env: Option<String>,
+    /// What stdout carries [default: text; json for `images` and `copy` in a pipe]
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    pub output: Option<Output>,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: When,
+    /// When to draw progress bars (lines otherwise)
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub progress: When,
+    /// Say more (repeat for even more)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing but results, warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// How to reach AWS.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "AWS options")]
+pub struct AwsArgs {
+    /// Profile of the AWS configuration files
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// AWS region
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Role to assume for every AWS call
+    #[arg(long, value_name = "ARN")]
+    pub role_arn: Option<String>,
+    /// Send AWS calls here (VPC endpoint, emulator)
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// PEM file with the only certificate authorities to trust for AWS
+    #[arg(long, value_name = "FILE")]
+    pub ca_bundle: Option<PathBuf>,
+}
+
+impl AwsArgs {
+    /// Lays the flags that were given over the configuration.
+    pub fn apply(&self, config: &mut Config) {
+        let aws = &mut config.aws;
+        set(&mut aws.profile, &self.profile);
+        set(&mut aws.region, &self.region);
+        set(&mut aws.role_arn, &self.role_arn);
+        set(&mut aws.endpoint_url, &self.endpoint_url);
+        set(&mut aws.ca_bundle, &self.ca_bundle);
+    }
+}
+
+/// How to reach the cluster.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Kubernetes options")]
+pub struct KubeArgs {
+    /// Kubeconfig file [default: $KUBECONFIG, then ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Namespace of the CAST AI components [default: castai-agent]
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+}
+
+impl KubeArgs {
+    /// Lays the flags that were given over the configuration.
+    pub fn apply(&self, config: &mut Config) {
+        set(&mut config.kube.kubeconfig, &self.kubeconfig);
+        set(&mut config.kube.context, &self.context);
+        if let Some(namespace) = &self.namespace {
+            config.kube.namespace.clone_from(namespace);
+        }
+    }
+}
+
+fn set<T: Clone>(slot: &mut Option<T>, given: &Option<T>) {
+    if given.is_some() {
+        slot.clone_from(given);
+    }
+}
+
+/// Parses `30s`, `10m`, `1h30m`, or plain seconds.
+///
+/// # Errors
+/// A text for the command line parser when it is neither.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(std::time::Duration::from_secs(seconds));
+    }
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|err| format!("{err}; write 30s, 10m or 1h"))?;
+    span.try_into()
+        .map_err(|_| "a duration cannot be negative".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+    use std::time::Duration;
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in [("90", 90), ("30s", 30), ("10m", 600), ("1h30m", 5400)] {
+            assert_eq!(
+                duration(text).unwrap(),
+                Duration::from_secs(seconds),
+                "{text}"
+            );
+        }
+        for text in ["", "ten", "-5s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

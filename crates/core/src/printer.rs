@@ -1,0 +1,287 @@
+//! Where output goes. Data to stdout, everything else to stderr; JSON Lines or text.
+//!
+//! The one place in the products that prints. A reader that closes the pipe early
+//! ends the output, never the work.
+
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use console::Style;
+use indicatif::MultiProgress;
+
+use crate::{cli::OutputArgs, error::Failure, record::Record};
+
+/// What stdout carries.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// Text for people.
+    Text,
+    /// One record per line (JSON Lines).
+    Json,
+}
+
+/// When to use colour or bars.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum When {
+    /// When the stream is a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Writes records, text, notes and errors. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Printer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    output: Output,
+    quiet: bool,
+    verbose: u8,
+    closed: AtomicBool,
+    stdout: Mutex<io::Stdout>,
+    bars: Option<MultiProgress>,
+}
+
+impl Printer {
+    /// A printer for one command. `stage` commands (`images`, `copy`) speak records
+    /// whenever stdout is not a terminal; all others speak text unless `-o json`.
+    #[must_use]
+    pub fn new(args: &OutputArgs, stage: bool) -> Self {
+        let piped = !io::stdout().is_terminal();
+        let default = if stage && piped {
+            Output::Json
+        } else {
+            Output::Text
+        };
+        match args.color {
+            When::Auto => {}
+            when => {
+                console::set_colors_enabled(when == When::Always);
+                console::set_colors_enabled_stderr(when == When::Always);
+            }
+        }
+        let bars = match args.progress {
+            When::Auto => io::stderr().is_terminal() && !in_ci(),
+            when => when == When::Always,
+        };
+        Self(Arc::new(Inner {
+            output: args.output.unwrap_or(default),
+            quiet: args.quiet,
+            verbose: args.verbose,
+            closed: AtomicBool::new(false),
+            stdout: Mutex::new(io::stdout()),
+            bars: (bars && !args.quiet).then(MultiProgress::new),
+        }))
+    }
+
+    /// What stdout carries.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        self.0.output
+    }
+
+    /// The bars to draw on, when stderr is a terminal.
+    pub(crate) fn bars(&self) -> Option<&MultiProgress> {
+        self.0.bars.as_ref()
+    }
+
+    /// One record to stdout; nothing in text mode.
+    pub fn record(&self, record: &Record) {
+        if self.0.output == Output::Json {
+            self.stdout(&record.to_line());
+        }
+    }
+
+    /// One line of text to stdout; nothing in JSON mode.
+    pub fn line(&self, text: impl Display) {
+        if self.0.output == Output::Text {
+            self.stdout(&text.to_string());
+        }
+    }
+
+    /// One line to stdout whatever the mode: text that is itself the data
+    /// (a policy, a picture, an unknown record passed through).
+    pub fn raw(&self, text: impl Display) {
+        self.stdout(&text.to_string());
+    }
+
+    /// One line to stderr, unless `-q`.
+    pub fn note(&self, text: impl Display) {
+        if !self.0.quiet {
+            self.stderr(&text.to_string());
+        }
+    }
+
+    /// One line to stderr with `-v`.
+    pub fn detail(&self, text: impl Display) {
+        if self.0.verbose > 0 && !self.0.quiet {
+            self.stderr(&Style::new().for_stderr().dim().apply_to(text).to_string());
+        }
+    }
+
+    /// A warning to stderr, also with `-q`.
+    pub fn warn(&self, text: impl Display) {
+        let label = Style::new()
+            .for_stderr()
+            .yellow()
+            .bold()
+            .apply_to("warning:");
+        self.stderr(&format!("{label} {text}"));
+    }
+
+    /// A failure with its causes and its hint to stderr.
+    pub fn failure(&self, failure: &Failure) {
+        let chain = failure.chain();
+        let label = Style::new().for_stderr().red().bold().apply_to("error:");
+        self.stderr(&format!("{label} {}", chain[0]));
+        for cause in &chain[1..] {
+            self.stderr(&format!("  caused by: {cause}"));
+        }
+        if let Some(hint) = failure.hint_text() {
+            let label = Style::new().for_stderr().cyan().bold().apply_to("hint:");
+            self.stderr(&format!("{label} {hint}"));
+        }
+    }
+
+    fn stdout(&self, line: &str) {
+        if self.0.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let write = || {
+            let mut out = self.0.stdout.lock().unwrap_or_else(PoisonError::into_inner);
+            writeln!(out, "{line}").and_then(|()| out.flush())
+        };
+        let wrote = match &self.0.bars {
+            Some(bars) if io::stdout().is_terminal() => bars.suspend(write),
+            _ => write(),
+        };
+        if wrote.is_err() {
+            self.0.closed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn stderr(&self, line: &str) {
+        let write = || writeln!(io::stderr().lock(), "{line}");
+        // Nobody is left to tell when stderr itself is gone.
+        let _ = match &self.0.bars {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        };
+    }
+}
+
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
+}
+
+/// The symbols of a plan, coloured: `+` add, `~` change, `-` remove, `=` as it is, `!` cannot.
+#[must_use]
+pub fn symbol(symbol: char) -> console::StyledObject<char> {
+    let style = Style::new();
+    match symbol {
+        '+' => style.green(),
+        '~' => style.yellow(),
+        '-' | '!' => style.red(),
+        _ => style.dim(),
+    }
+    .apply_to(symbol)
+}
+
+/// Bytes for people, in decimal units: `1.2 MB`.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// `1 image`, `12 images`.
+#[must_use]
+pub fn count(n: usize, noun: &str) -> String {
+    let ending = if n == 1 { "" } else { "s" };
+    let stem = match noun.strip_suffix('y') {
+        Some(stem) if n != 1 => return format!("{n} {stem}ies"),
+        _ => noun,
+    };
+    format!("{n} {stem}{ending}")
+}
+
+/// Lines up columns with two spaces between them; the last column is not padded.
+#[must_use]
+pub fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| console::measure_text_width(cell))
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    rows.iter().map(|row| table_row(row, &widths)).collect()
+}
+
+fn table_row(row: &[String], widths: &[usize]) -> String {
+    let mut line = String::new();
+    for (column, cell) in row.iter().enumerate() {
+        line.push_str(cell);
+        if column + 1 < row.len() {
+            let pad = widths[column] - console::measure_text_width(cell) + 2;
+            line.extend(std::iter::repeat_n(' ', pad));
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_counts_read_well() {
+        for (n, want) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (999_960, "1.0 MB"),
+            (1_566_000_000, "1.6 GB"),
+        ] {
+            assert_eq!(bytes(n), want);
+        }
+        assert_eq!(count(1, "image"), "1 image");
+        assert_eq!(count(3, "repository"), "3 repositories");
+        assert_eq!(count(1, "repository"), "1 repository");
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [
+            vec!["a".into(), "bb".into()],
+            vec!["ccc".into(), "d".into()],
+        ];
+        assert_eq!(table(&rows), ["a    bb", "ccc  d"]);
+    }
+}
