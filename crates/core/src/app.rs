@@ -28,6 +28,12 @@ pub trait Command: Parser {
     /// Lays the flags that were given over the configuration.
     fn apply(&self, config: &mut Config);
 
+    /// True when the command ends by itself after Ctrl-C or SIGTERM, because it has
+    /// something to put in order first; false (the rule) when it may be dropped anywhere.
+    fn handles_interrupt(&self) -> bool {
+        false
+    }
+
     /// What to do after an interruption: "run it again".
     fn after_interrupt(&self) -> &'static str {
         "run it again: it does only what is missing"
@@ -78,7 +84,7 @@ pub fn run<C: Command>(body: impl AsyncFnOnce(C, Context) -> Result<Outcome>) ->
     let printer = Printer::new(command.output(), command.is_stage());
     let start = Instant::now();
     let name = format!("{} {}", C::command().get_name(), command.verb());
-    let after = command.after_interrupt();
+    let after = (!command.handles_interrupt()).then(|| command.after_interrupt());
     let result = context(&command, &printer)
         .and_then(|context| block_on(interruptible(body(command, context), after)));
     finish(&printer, name, start, result).into()
@@ -109,7 +115,10 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         })
 }
 
-async fn interruptible<T>(work: impl Future<Output = Result<T>>, after: &str) -> Result<T> {
+async fn interruptible<T>(work: impl Future<Output = Result<T>>, after: Option<&str>) -> Result<T> {
+    let Some(after) = after else {
+        return work.await;
+    };
     tokio::select! {
         result = work => result,
         () = interrupted() => Err(Failure::new(Exit::Interrupted, "interrupted").hint(after)),

@@ -310,6 +310,16 @@ fn user_file() -> Option<PathBuf> {
     Some(base.join("castlink").join("castlink.toml"))
 }
 
+/// Where journals and records of runs are kept: `$XDG_STATE_HOME/castlink`, else
+/// `~/.local/state/castlink`.
+#[must_use]
+pub fn state_dir() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")))?;
+    Some(base.join("castlink"))
+}
+
 fn no_section(name: &str, sections: &BTreeMap<String, toml::Table>) -> Failure {
     let known: Vec<&str> = sections.keys().map(String::as_str).collect();
     let failure = Failure::usage(format!("the configuration has no section [env.{name}]"));
