@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::{
-    config::Config,
+    config::{Config, Network},
     printer::{Output, When},
 };
 
@@ -97,6 +97,35 @@ impl KubeArgs {
         set(&mut config.kube.context, &self.context);
         if let Some(namespace) = &self.namespace {
             config.kube.namespace.clone_from(namespace);
+        }
+    }
+}
+
+/// Which network to work on. Any of these sets the `[network]` section of the
+/// configuration aside, so that a flag never adds to what a file selects.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Network options")]
+pub struct NetworkArgs {
+    /// EKS cluster to find the network by
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// VPC
+    #[arg(long, value_name = "ID")]
+    pub vpc: Option<String>,
+    /// Subnet (repeat, or separate with commas)
+    #[arg(long = "subnet", value_name = "ID", value_delimiter = ',')]
+    pub subnets: Vec<String>,
+}
+
+impl NetworkArgs {
+    /// Lays the flags that were given over the configuration.
+    pub fn apply(&self, config: &mut Config) {
+        if self.cluster.is_some() || self.vpc.is_some() || !self.subnets.is_empty() {
+            config.network = Network {
+                cluster: self.cluster.clone(),
+                vpc: self.vpc.clone(),
+                subnets: self.subnets.clone(),
+            };
         }
     }
 }

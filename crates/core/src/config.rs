@@ -240,11 +240,12 @@ impl Loaded {
         for file in files(args)? {
             figment = figment.merge(Toml::file_exact(file));
         }
-        // `CASTLINK_AWS__REGION`: two underscores between levels, one within a name.
+        // `CASTLINK_AWS__REGION`: two underscores between levels, one within a name. Without
+        // two it is a variable of something else (CASTLINK_CONFIG, CASTLINK_CACHE).
         figment = figment.merge(
             Env::prefixed("CASTLINK_")
-                .split("__")
-                .ignore(&["config", "env", "bin_dir", "cache"]),
+                .filter(|key| key.as_str().contains("__"))
+                .split("__"),
         );
         let base: Config = figment.extract().map_err(|err| explain(&err))?;
         if let Some(name) = &args.env {

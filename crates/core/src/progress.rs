@@ -2,8 +2,9 @@
 //! finished item and a heartbeat, so that a CI log is never silent and never flooded.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -43,12 +44,15 @@ struct State {
     expected: AtomicU64,
     finished: AtomicU64,
     items: AtomicU64,
+    /// What the items under way wait for, by label.
+    waits: Mutex<BTreeMap<String, String>>,
     start: Instant,
 }
 
 /// One item under way. Dropping it takes its bar away.
 #[derive(Debug)]
 pub struct Item {
+    label: String,
     state: Arc<State>,
     bar: Option<ProgressBar>,
     total: Option<ProgressBar>,
@@ -65,6 +69,7 @@ impl Progress {
             expected: AtomicU64::new(expected),
             finished: AtomicU64::new(0),
             items: AtomicU64::new(items),
+            waits: Mutex::default(),
             start: Instant::now(),
         });
         let total = printer.bars().map(|bars| {
@@ -107,6 +112,7 @@ impl Progress {
             bar
         });
         Item {
+            label: label.to_owned(),
             state: Arc::clone(&self.state),
             bar,
             total: self.total.clone(),
@@ -148,16 +154,18 @@ impl Item {
         }
     }
 
-    /// Shows what the item is waiting for.
+    /// Shows what the item is waiting for: beside its bar, or with the next heartbeat.
     pub fn say(&self, text: impl Into<String>) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(text.into());
+        match &self.bar {
+            Some(bar) => bar.set_message(text.into()),
+            None => drop(self.state.waits().insert(self.label.clone(), text.into())),
         }
     }
 }
 
 impl Drop for Item {
     fn drop(&mut self) {
+        self.state.waits().remove(&self.label);
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -169,11 +177,26 @@ async fn heartbeat(printer: Printer, unit: Unit, state: Arc<State>) {
     tick.tick().await;
     loop {
         tick.tick().await;
-        printer.note(state.line(unit));
+        printer.note(format!("{}{}", state.line(unit), state.waiting()));
     }
 }
 
 impl State {
+    fn waits(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the first of the items under way waits for, and how many others wait.
+    fn waiting(&self) -> String {
+        let waits = self.waits();
+        let more = waits.len().saturating_sub(1);
+        match waits.first_key_value() {
+            None => String::new(),
+            Some((label, text)) if more == 0 => format!("; {label}: {text}"),
+            Some((label, text)) => format!("; {label}: {text} (and {more} more)"),
+        }
+    }
+
     fn line(&self, unit: Unit) -> String {
         let items = format!(
             "{} of {}",

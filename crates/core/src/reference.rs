@@ -6,9 +6,9 @@
 
 use std::{fmt, str::FromStr};
 
-use oci_spec::distribution::Reference;
-
 use crate::{Failure, Result};
+
+mod grammar;
 
 /// Where CAST AI publishes the same images twice, with identical paths and tags.
 const TWINS: [&str; 2] = [
@@ -20,7 +20,7 @@ const TWINS: [&str; 2] = [
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageRef {
     literal: String,
-    parsed: Reference,
+    parts: grammar::Parts,
 }
 
 /// How target repository names are built from the source reference.
@@ -56,25 +56,25 @@ impl ImageRef {
     /// The registry it is pulled from (`docker.io` for short names).
     #[must_use]
     pub fn registry(&self) -> &str {
-        self.parsed.registry()
+        &self.parts.registry
     }
 
     /// The repository within the registry (`library/busybox` for `busybox`).
     #[must_use]
     pub fn repository(&self) -> &str {
-        self.parsed.repository()
+        &self.parts.repository
     }
 
     /// The tag, `latest` when neither tag nor digest is written.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
-        self.parsed.tag()
+        self.parts.tag.as_deref()
     }
 
     /// The digest, when one is written.
     #[must_use]
     pub fn digest(&self) -> Option<&str> {
-        self.parsed.digest()
+        self.parts.digest.as_deref()
     }
 
     /// What a manifest is asked for by: the digest, else the tag.
@@ -164,14 +164,10 @@ impl FromStr for ImageRef {
             Failure::usage(format!("malformed image reference `{text}`"))
                 .hint("write [registry/]repository[:tag][@sha256:digest], for example ghcr.io/castai/images/agent:v0.161.1")
         };
-        let parsed = Reference::from_str(text).map_err(|err| malformed().because(err))?;
-        // The parser's pattern ignores case; registries do not.
-        if parsed.repository().bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(malformed().because("repository names are lower case"));
-        }
+        let parts = grammar::parse(text).map_err(|err| malformed().because(err))?;
         Ok(Self {
             literal: text.to_owned(),
-            parsed,
+            parts,
         })
     }
 }
