@@ -1,0 +1,185 @@
+//! The command line of `castlink-endpoints`, and how its flags lay over the configuration.
+
+use std::{path::PathBuf, time::Duration};
+
+use castlink_core::{
+    app::Command,
+    cli::{self, AwsArgs, NetworkArgs, OutputArgs},
+    config::Config,
+};
+use clap::{Args, Parser, Subcommand};
+
+/// PrivateLink endpoints to CAST AI, one per service, in every zone where nodes may be
+///
+/// The VPC is given with --vpc, or found by --cluster or --subnet; without any of these the
+/// [network] section of castlink.toml decides. With --subnet only these subnets are used. Otherwise
+/// castlink takes one subnet in each zone: zones of subnets tagged cast.ai/routable=true if there are
+/// any, else of the cluster's subnets, else of all private ones. Endpoints of a service that exist
+/// already are adopted, whoever made them; only what castlink made is ever destroyed.
+#[derive(Debug, Parser)]
+#[command(name = "castlink-endpoints", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Show what would be made or changed, and what stands in the way
+    Plan(PlanArgs),
+    /// Make it so, and wait until every endpoint is available
+    Apply(ApplyArgs),
+    /// Show state, zones and DNS names of every endpoint (exit 3 when not all are available)
+    Status(StatusArgs),
+    /// Delete the endpoints and the security group that castlink made in the VPC
+    Destroy(DestroyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Exit 3 when there is something to change
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    how: How,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    what: What,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DestroyArgs {
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// Which endpoints, and how to reach AWS.
+#[derive(Debug, Args)]
+struct What {
+    /// File with more regions or services, laid over the built-in catalogue
+    #[arg(long, value_name = "FILE")]
+    catalogue: Option<PathBuf>,
+    /// Service by role: rest-api, kvisor, … (repeat, or separate with commas) [default: all]
+    #[arg(long = "service", value_name = "ROLE", value_delimiter = ',')]
+    services: Vec<String>,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+/// How endpoints are made.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Endpoint options")]
+struct How {
+    /// Security group to use instead of making one (repeat, or separate with commas)
+    #[arg(long = "security-group", value_name = "ID", value_delimiter = ',')]
+    groups: Vec<String>,
+    /// Do not make the services' own names resolve to the endpoints
+    #[arg(long)]
+    no_private_dns: bool,
+}
+
+/// How long to wait.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Endpoint options")]
+struct Wait {
+    /// How long to wait for EC2 in all [default: 10m]
+    #[arg(long, value_parser = cli::duration, value_name = "DURATION")]
+    timeout: Option<Duration>,
+}
+
+impl What {
+    fn apply(&self, config: &mut Config) {
+        self.network.apply(config);
+        self.aws.apply(config);
+        if self.catalogue.is_some() {
+            config.endpoints.catalogue.clone_from(&self.catalogue);
+        }
+        if !self.services.is_empty() {
+            config.endpoints.services.clone_from(&self.services);
+        }
+    }
+}
+
+impl How {
+    fn apply(&self, config: &mut Config) {
+        if !self.groups.is_empty() {
+            config.endpoints.security_groups.clone_from(&self.groups);
+        }
+        if self.no_private_dns {
+            config.endpoints.private_dns = false;
+        }
+    }
+}
+
+impl Wait {
+    fn apply(&self, config: &mut Config) {
+        if let Some(timeout) = self.timeout {
+            config.endpoints.timeout = timeout.as_secs();
+        }
+    }
+}
+
+impl Command for Cli {
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+
+    fn verb(&self) -> &'static str {
+        match self.verb {
+            Verb::Plan(_) => "plan",
+            Verb::Apply(_) => "apply",
+            Verb::Status(_) => "status",
+            Verb::Destroy(_) => "destroy",
+        }
+    }
+
+    fn apply(&self, config: &mut Config) {
+        let (what, how, wait) = match &self.verb {
+            Verb::Plan(verb) => (&verb.what, Some(&verb.how), None),
+            Verb::Apply(verb) => (&verb.what, Some(&verb.how), Some(&verb.wait)),
+            Verb::Status(verb) => (&verb.what, None, None),
+            Verb::Destroy(verb) => (&verb.what, None, Some(&verb.wait)),
+        };
+        what.apply(config);
+        if let Some(how) = how {
+            how.apply(config);
+        }
+        if let Some(wait) = wait {
+            wait.apply(config);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,151 @@
+//! Reads everything the plan needs, concurrently, in few calls.
+
+use std::collections::BTreeMap;
+
+use castlink_core::{Failure, Result, config};
+use castlink_ec2::{Endpoint, Group, Network, Service, Subnet, Vpc};
+use tokio::try_join;
+
+use crate::settings::Settings;
+
+/// Which VPC, and which of its subnets count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Scope {
+    pub(crate) vpc: String,
+    /// Subnets that were named: only these are used. Empty = all.
+    pub(crate) named: Vec<String>,
+    /// Subnets of the cluster, if one was named: their zones are where nodes may be.
+    pub(crate) nodes: Vec<String>,
+}
+
+/// The network as it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct World {
+    pub(crate) scope: Scope,
+    pub(crate) vpc: Vpc,
+    /// All subnets of the VPC.
+    pub(crate) subnets: Vec<Subnet>,
+    /// Those that route to an internet gateway, with the gateway.
+    pub(crate) public: BTreeMap<String, String>,
+    /// The services that EC2 knows, by name.
+    pub(crate) services: BTreeMap<String, Service>,
+    /// Endpoints of the wanted services in the VPC, in whatever state.
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// All security groups of the VPC.
+    pub(crate) groups: Vec<Group>,
+}
+
+/// Finds the VPC: named, the cluster's, or that of the named subnets.
+///
+/// # Errors
+/// Exit 2 when nothing is selected, something selected does not exist, or the parts of
+/// the selection belong to different VPCs.
+pub(crate) async fn scope(network: &Network, selection: &config::Network) -> Result<Scope> {
+    let mut scope = Scope {
+        named: selection.subnets.clone(),
+        ..Scope::default()
+    };
+    let mut vpcs: Vec<(String, String)> = Vec::new();
+    vpcs.extend(
+        selection
+            .vpc
+            .iter()
+            .map(|vpc| (vpc.clone(), "--vpc".to_owned())),
+    );
+    if let Some(name) = &selection.cluster {
+        let cluster = network.cluster(name).await?;
+        scope.nodes.clone_from(&cluster.subnets);
+        let groups = network.node_groups(name).await?;
+        scope
+            .nodes
+            .extend(groups.into_iter().flat_map(|group| group.subnets));
+        vpcs.extend(cluster.vpc.map(|vpc| (vpc, format!("cluster {name}"))));
+    }
+    // An emulator's cluster may have no VPC; its subnets have one.
+    let ids = if vpcs.is_empty() && scope.named.is_empty() {
+        &scope.nodes
+    } else {
+        &scope.named
+    };
+    if !ids.is_empty() {
+        let found = network.subnets(ids).await?;
+        vpcs.extend(found.into_iter().map(|subnet| (subnet.vpc, subnet.id)));
+    }
+    scope.vpc = the_only(&vpcs)?;
+    Ok(scope)
+}
+
+fn the_only(vpcs: &[(String, String)]) -> Result<String> {
+    let Some((first, by)) = vpcs.first() else {
+        return Err(Failure::usage("no VPC is selected").hint(
+            "give --vpc ID, --cluster NAME or --subnet ID, or fill in [network] in castlink.toml",
+        ));
+    };
+    match vpcs.iter().find(|(vpc, _)| vpc != first) {
+        None => Ok(first.clone()),
+        Some((other, who)) => Err(
+            Failure::usage(format!("{who} is in {other}, {by} in {first}"))
+                .hint("endpoints are made in one VPC at a time"),
+        ),
+    }
+}
+
+/// Reads the network: seven or eight calls, all at once.
+///
+/// # Errors
+/// Exit 2 when the VPC does not exist.
+pub(crate) async fn observe(
+    network: &Network,
+    scope: &Scope,
+    settings: &Settings,
+) -> Result<World> {
+    let names = settings.names();
+    let (vpc, (subnets, public), services, endpoints, groups) = try_join!(
+        network.vpc(&scope.vpc),
+        subnets(network, scope),
+        network.services(&names),
+        network.endpoints(&scope.vpc, &names),
+        network.groups(&scope.vpc),
+    )?;
+    Ok(World {
+        scope: scope.clone(),
+        vpc,
+        subnets,
+        public,
+        services,
+        endpoints,
+        groups,
+    })
+}
+
+/// With named subnets nobody needs to know which are public.
+async fn subnets(
+    network: &Network,
+    scope: &Scope,
+) -> Result<(Vec<Subnet>, BTreeMap<String, String>)> {
+    let subnets = network.subnets_of(&scope.vpc).await?;
+    let public = if scope.named.is_empty() {
+        network.public_subnets(&subnets).await?
+    } else {
+        BTreeMap::new()
+    };
+    Ok((subnets, public))
+}
+
+#[cfg(test)]
+mod tests {
+    use castlink_core::Exit;
+
+    use super::the_only;
+
+    #[test]
+    fn one_vpc_or_a_usage_error() {
+        let pair = |vpc: &str, by: &str| (vpc.to_owned(), by.to_owned());
+        let same = [pair("vpc-1", "--vpc"), pair("vpc-1", "subnet-1")];
+        assert_eq!(the_only(&same).unwrap(), "vpc-1");
+        let err = the_only(&[pair("vpc-1", "--vpc"), pair("vpc-2", "subnet-1")]).unwrap_err();
+        assert_eq!(err.exit(), Exit::Usage);
+        assert!(err.to_string().contains("subnet-1 is in vpc-2"), "{err}");
+        assert_eq!(the_only(&[]).unwrap_err().exit(), Exit::Usage);
+    }
+}
