@@ -1,1 +1,40 @@
-fn main() {}
+//! `castlink-mirror`: copies container images from public registries into a private ECR,
+//! byte for byte, and only what is missing.
+//!
+//! observe (source.rs, target.rs) -> plan (plan.rs, data) -> engine/ -> report. The wire is in
+//! registry/ and ecr.rs. Never here: Kubernetes; which images are wanted comes in by
+//! arguments and records.
+
+use std::process::ExitCode;
+
+use castlink_core::{
+    Context, Result,
+    app::{self, Outcome},
+};
+
+mod apply;
+mod args;
+mod content;
+mod ecr;
+mod engine;
+mod input;
+mod observe;
+mod place;
+mod plan;
+mod registry;
+mod report;
+mod source;
+mod target;
+mod verify;
+
+fn main() -> ExitCode {
+    app::run(run)
+}
+
+async fn run(cli: args::Cli, context: Context) -> Result<Outcome> {
+    match cli.verb {
+        args::Verb::Plan(plan) => apply::plan_only(&plan.images, plan.exit_code, context).await,
+        args::Verb::Copy(images) => apply::copy(&images, context).await,
+        args::Verb::Verify(images) => verify::run(&images, context).await,
+    }
+}

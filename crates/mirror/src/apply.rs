@@ -1,0 +1,191 @@
+//! `plan` and `copy`: from references to a report.
+
+use std::{cell::RefCell, sync::Arc, time::Instant};
+
+use castlink_core::{
+    Context, Exit, Failure, Result,
+    app::Outcome,
+    progress::{Progress, Unit},
+};
+
+use crate::{
+    args::Images,
+    engine::{self, Tally},
+    input::{self, Request},
+    observe::{Depth, Destination, Observation, observe},
+    plan::{self, Action, ImageStep, Plan},
+    registry::Registries,
+    report::{self, Ending, Report},
+};
+
+/// The world that a verb works with.
+pub(crate) struct World {
+    /// The registries, opened as needed.
+    pub(crate) registries: Arc<Registries>,
+    /// Where the copies go.
+    pub(crate) to: Destination,
+    /// What to copy.
+    pub(crate) requests: Vec<Request>,
+}
+
+impl World {
+    /// Reads the input and the settings; asks nobody anything.
+    ///
+    /// # Errors
+    /// Exit 2: no target, malformed references, unusable settings.
+    pub(crate) fn new(images: &Images, context: &Context) -> Result<Self> {
+        let requests = input::gather(&images.references, &context.printer)?;
+        let registry = context.config.mirror.to.clone().ok_or_else(|| {
+            Failure::usage("no target registry given")
+                .hint("use --to ACCOUNT.dkr.ecr.REGION.amazonaws.com, or set `to` under [mirror] in castlink.toml")
+        })?;
+        Ok(Self {
+            registries: Arc::new(Registries::new(&context.config)),
+            to: Destination {
+                registry: registry
+                    .trim_start_matches("https://")
+                    .trim_end_matches('/')
+                    .to_owned(),
+                layout: context.config.mirror.layout,
+            },
+            requests,
+        })
+    }
+
+    /// Looks at both sides. References that name the target itself are not looked at: whoever
+    /// wrote them has mirrored them.
+    ///
+    /// # Errors
+    /// As [`observe`].
+    pub(crate) async fn observe(&mut self, depth: Depth) -> Result<(Vec<ImageStep>, Observation)> {
+        let requests = std::mem::take(&mut self.requests);
+        let (there, elsewhere) = requests
+            .into_iter()
+            .partition(|request| request.image.is_at(&self.to.registry));
+        let observation = observe(&self.registries, &self.to, elsewhere, depth).await?;
+        Ok((Vec::into_iter(there).map(at_target).collect(), observation))
+    }
+}
+
+fn at_target(request: Request) -> ImageStep {
+    ImageStep {
+        target: request.image.clone(),
+        request,
+        action: Action::Keep {
+            digest: None,
+            platforms: Vec::new(),
+        },
+    }
+}
+
+/// `plan`: what `copy` would do.
+///
+/// # Errors
+/// See [`World::new`]; what fails for one image is in the report.
+pub(crate) async fn plan_only(
+    images: &Images,
+    exit_code: bool,
+    context: Context,
+) -> Result<Outcome> {
+    let mut world = World::new(images, &context)?;
+    let plan = make_plan(&mut world, &context).await?;
+    let mut report = Report::new(&context.printer);
+    for (index, image) in plan.images.iter().enumerate() {
+        report.add(index, image, &Ending::Planned);
+    }
+    report.table();
+    for place in &plan.repositories {
+        context.printer.detail(format!("to create: {place}"));
+    }
+    context.printer.note(report::plan_line(&plan));
+    let exit = match report.exit() {
+        Exit::Done if exit_code && !plan.is_empty() => Exit::Pending,
+        exit => exit,
+    };
+    let totals = plan.totals();
+    Ok(report
+        .outcome(exit)
+        .count("repositories", totals.repositories as u64)
+        .count("manifests", totals.manifests as u64)
+        .count("bytes", totals.sent)
+        .count("requests", totals.requests as u64))
+}
+
+/// `copy`: plan, and do it.
+///
+/// # Errors
+/// As [`plan_only`].
+pub(crate) async fn copy(images: &Images, context: Context) -> Result<Outcome> {
+    let start = Instant::now();
+    let mut world = World::new(images, &context)?;
+    let plan = make_plan(&mut world, &context).await?;
+    let totals = plan.totals();
+    if totals.images > 0 {
+        context.printer.note(report::plan_line(&plan));
+    }
+    let mut report = Report::new(&context.printer);
+    for (index, image) in plan
+        .images
+        .iter()
+        .enumerate()
+        .filter(|(_, image)| image.copy().is_none())
+    {
+        let line = report.add(index, image, &Ending::Planned);
+        context.printer.detail(line);
+    }
+    let tally = if totals.images > 0 {
+        carry_out(&world, &plan, &context, &mut report).await
+    } else {
+        Tally::default()
+    };
+    report.table();
+    let requests = world.registries.requests().await;
+    let outcome = report
+        .outcome(report.exit())
+        .count("bytes", tally.sent())
+        .count("mounted", tally.mounted())
+        .count("blobs", tally.uploads())
+        .count("manifests", tally.manifests())
+        .count("repositories", tally.repositories())
+        .count("requests", requests);
+    let seconds = start.elapsed().as_secs_f64();
+    context
+        .printer
+        .note(report::copy_line(&outcome, &tally, requests, seconds));
+    Ok(outcome)
+}
+
+async fn make_plan(world: &mut World, context: &Context) -> Result<Plan> {
+    let (there, observation) = world.observe(Depth::Changed).await?;
+    let mut plan = plan::plan(observation, context.config.mirror.create_repos);
+    // Behind the others: positions in the plan are what the steps refer to each other by.
+    plan.images.extend(there);
+    Ok(plan)
+}
+
+async fn carry_out(world: &World, plan: &Plan, context: &Context, report: &mut Report) -> Tally {
+    let totals = plan.totals();
+    let progress = Progress::start(
+        &context.printer,
+        "copying",
+        Unit::Bytes,
+        totals.images as u64,
+        totals.read,
+    );
+    let progress = Arc::new(progress);
+    let report = RefCell::new(report);
+    let done = |index: usize, result: Result<(), _>| {
+        let ending = Ending::Ran(result.as_ref().map(|()| ()));
+        let line = report.borrow_mut().add(index, &plan.images[index], &ending);
+        progress.finished(line);
+    };
+    let settings = &context.config.mirror;
+    engine::run(
+        Arc::clone(&world.registries),
+        settings,
+        plan,
+        Arc::clone(&progress),
+        done,
+    )
+    .await
+}

@@ -1,0 +1,149 @@
+//! The command line, and how it is laid over the configuration.
+
+use castlink_core::{
+    app::Command,
+    cli::{AwsArgs, OutputArgs},
+    config::Config,
+    reference::Layout,
+};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Copies container images from public registries into a private Amazon ECR.
+///
+/// Multi-architecture images travel byte for byte: the digest at the target is the digest
+/// at the source. What the target has already is not copied again, so running it twice is
+/// how an interrupted run is continued.
+#[derive(Debug, Parser)]
+#[command(name = "castlink-mirror", version)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Show what `copy` would do; nothing is written
+    Plan(PlanArgs),
+    /// Copy what is missing
+    Copy(Images),
+    /// Compare the target with the source, digest for digest
+    Verify(Images),
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) images: Images,
+    /// Exit with 3 when there is something to copy
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+/// Which images, and where they go.
+#[derive(Debug, Args)]
+pub(crate) struct Images {
+    /// Image references, as they are written in manifests; `-` reads references or records from stdin
+    #[arg(value_name = "REFERENCE")]
+    pub(crate) references: Vec<String>,
+    /// Target registry, with an optional path prefix [default: `mirror.to` of the configuration]
+    #[arg(long, value_name = "REGISTRY[/PREFIX]")]
+    to: Option<String>,
+    /// How names at the target are built [default: full]
+    #[arg(long, value_enum, value_name = "LAYOUT")]
+    layout: Option<Layout>,
+    /// Create missing ECR repositories [default: auto]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    create_repos: Option<CreateRepos>,
+    /// Blobs under way at once [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    concurrency: Option<u16>,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+/// When to create repositories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CreateRepos {
+    /// When they are missing
+    Auto,
+    /// Never: something else owns them
+    Never,
+}
+
+impl Cli {
+    fn images(&self) -> &Images {
+        match &self.verb {
+            Verb::Plan(plan) => &plan.images,
+            Verb::Copy(images) | Verb::Verify(images) => images,
+        }
+    }
+}
+
+impl Command for Cli {
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+
+    fn verb(&self) -> &'static str {
+        match self.verb {
+            Verb::Plan(_) => "plan",
+            Verb::Copy(_) => "copy",
+            Verb::Verify(_) => "verify",
+        }
+    }
+
+    fn is_stage(&self) -> bool {
+        matches!(self.verb, Verb::Copy(_))
+    }
+
+    fn apply(&self, config: &mut Config) {
+        let images = self.images();
+        images.aws.apply(config);
+        let mirror = &mut config.mirror;
+        if images.to.is_some() {
+            mirror.to.clone_from(&images.to);
+        }
+        if let Some(layout) = images.layout {
+            mirror.layout = layout;
+        }
+        if let Some(create) = images.create_repos {
+            mirror.create_repos = create == CreateRepos::Auto;
+        }
+        if let Some(concurrency) = images.concurrency {
+            mirror.concurrency = concurrency.into();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_lie_over_the_configuration() {
+        let cli = Cli::parse_from([
+            "castlink-mirror",
+            "copy",
+            "busybox",
+            "--to",
+            "r.example/team",
+            "--create-repos",
+            "never",
+            "--concurrency",
+            "3",
+            "--region",
+            "eu-west-1",
+        ]);
+        let mut config = Config::default();
+        cli.apply(&mut config);
+        assert_eq!(config.mirror.to.as_deref(), Some("r.example/team"));
+        assert_eq!(config.mirror.layout, Layout::Full);
+        assert!(!config.mirror.create_repos);
+        assert_eq!(config.mirror.concurrency, 3);
+        assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
+    }
+}

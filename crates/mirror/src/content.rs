@@ -1,0 +1,482 @@
+//! What travels: digests, blobs, and manifests kept as the bytes they were read as.
+//!
+//! A manifest is parsed to find out what it refers to and is never serialised again:
+//! its digest is the digest of its bytes.
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use bytes::Bytes;
+use oci_client::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
+    OCI_IMAGE_MEDIA_TYPE,
+};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256, Sha512};
+
+/// Every manifest type a registry may hold; all are always asked for, because a registry
+/// converts a manifest asked for by tag with a narrower `Accept`.
+pub(crate) const MANIFEST_TYPES: [&str; 4] = [
+    OCI_IMAGE_INDEX_MEDIA_TYPE,
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE,
+    OCI_IMAGE_MEDIA_TYPE,
+    IMAGE_MANIFEST_MEDIA_TYPE,
+];
+
+/// The largest manifest that is read (a limit of the reader, against hostile servers).
+pub(crate) const MAX_MANIFEST_READ: usize = 8 << 20;
+
+/// The largest manifest that registries accept (the distribution specification's figure).
+pub(crate) const MAX_MANIFEST_PUSH: usize = 4 << 20;
+
+/// A content digest: `sha256:` or `sha512:` and lower-case hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Digest(Arc<str>);
+
+/// A digest being computed.
+#[derive(Clone)]
+pub(crate) enum Hasher {
+    /// `sha256`, what everybody uses.
+    Sha256(Sha256),
+    /// `sha512`, the other one the specification registers.
+    Sha512(Sha512),
+}
+
+/// A layer or a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Blob {
+    /// Its digest.
+    pub(crate) digest: Digest,
+    /// Its size in bytes, as the manifest says.
+    pub(crate) size: u64,
+}
+
+/// A manifest or index, verbatim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    /// The digest of `bytes`.
+    pub(crate) digest: Digest,
+    /// What it is pushed as.
+    pub(crate) media_type: String,
+    /// As it was read.
+    pub(crate) bytes: Bytes,
+    /// What it refers to.
+    pub(crate) content: Content,
+}
+
+/// What a manifest refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Other manifests.
+    Index(Vec<Child>),
+    /// Configuration and layers. Layers that live elsewhere by licence (they have
+    /// `urls`) are not among them: registries neither hold nor ask for them.
+    Image(Vec<Blob>),
+}
+
+/// An entry of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Child {
+    /// The manifest's digest.
+    pub(crate) digest: Digest,
+    /// `linux/arm64`; none for attestations (`unknown/unknown`) and entries without one.
+    pub(crate) platform: Option<String>,
+}
+
+/// Why bytes are not a usable manifest.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// Not JSON, or not of the expected shape.
+    Shape(String),
+    /// The bytes have another digest than they were asked for by.
+    Digest {
+        /// What was asked for, or announced.
+        want: Digest,
+        /// What came.
+        got: Digest,
+    },
+}
+
+impl Digest {
+    /// Reads a digest; none when it is of an unknown algorithm or not well-formed.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (algorithm, hex) = text.split_once(':')?;
+        let length = match algorithm {
+            "sha256" => 64,
+            "sha512" => 128,
+            _ => return None,
+        };
+        let valid =
+            hex.len() == length && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        valid.then(|| Self(text.into()))
+    }
+
+    /// The sha256 digest of `bytes`.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::Sha256(Sha256::new());
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// A hasher of the same algorithm.
+    pub(crate) fn hasher(&self) -> Hasher {
+        if self.0.starts_with("sha512:") {
+            Hasher::Sha512(Sha512::new())
+        } else {
+            Hasher::Sha256(Sha256::new())
+        }
+    }
+
+    /// True when `bytes` have this digest.
+    pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
+        let mut hasher = self.hasher();
+        hasher.update(bytes);
+        hasher.finish() == *self
+    }
+
+    /// The whole text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The algorithm and the first twelve digits, for people.
+    pub(crate) fn short(&self) -> &str {
+        &self.0[..self.0.len().min(19)]
+    }
+}
+
+impl Hasher {
+    /// Adds bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// The digest of all bytes added.
+    pub(crate) fn finish(self) -> Digest {
+        let text = match self {
+            Self::Sha256(hasher) => format!("sha256:{}", hex::encode(hasher.finalize())),
+            Self::Sha512(hasher) => format!("sha512:{}", hex::encode(hasher.finalize())),
+        };
+        Digest(text.into())
+    }
+}
+
+impl Manifest {
+    /// Reads a manifest. `content_type` is the server's word, used when the bytes do not
+    /// say themselves what they are; `want` is the digest they were asked for by.
+    pub(crate) fn parse(
+        bytes: Bytes,
+        content_type: Option<&str>,
+        want: Option<&Digest>,
+    ) -> Result<Self, Malformed> {
+        let digest = check_digest(&bytes, want)?;
+        let raw: Raw =
+            serde_json::from_slice(&bytes).map_err(|err| Malformed::Shape(err.to_string()))?;
+        let media_type = raw.media_type(content_type)?;
+        let content = raw.content()?;
+        Ok(Self {
+            digest,
+            media_type,
+            bytes,
+            content,
+        })
+    }
+
+    /// The children of an index; none for an image.
+    pub(crate) fn children(&self) -> &[Child] {
+        match &self.content {
+            Content::Index(children) => children,
+            Content::Image(_) => &[],
+        }
+    }
+
+    /// The blobs of an image; none for an index.
+    pub(crate) fn blobs(&self) -> &[Blob] {
+        match &self.content {
+            Content::Index(_) => &[],
+            Content::Image(blobs) => blobs,
+        }
+    }
+
+    /// The platforms of an index, in its order.
+    pub(crate) fn platforms(&self) -> Vec<String> {
+        self.children()
+            .iter()
+            .filter_map(|child| child.platform.clone())
+            .collect()
+    }
+}
+
+/// An image with everything below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tree {
+    /// What a tag points at.
+    pub(crate) root: Manifest,
+    /// Everything below the root: each once, and after all that it refers to.
+    pub(crate) below: Vec<Manifest>,
+}
+
+impl Tree {
+    /// All manifests in the order in which they can be written: the root last.
+    pub(crate) fn manifests(&self) -> impl Iterator<Item = &Manifest> {
+        self.below.iter().chain(std::iter::once(&self.root))
+    }
+
+    /// All blobs, each once.
+    pub(crate) fn blobs(&self) -> BTreeSet<&Blob> {
+        self.manifests().flat_map(Manifest::blobs).collect()
+    }
+}
+
+fn check_digest(bytes: &[u8], want: Option<&Digest>) -> Result<Digest, Malformed> {
+    match want {
+        None => Ok(Digest::of(bytes)),
+        Some(want) if want.matches(bytes) => Ok(want.clone()),
+        Some(want) => Err(Malformed::Digest {
+            want: want.clone(),
+            got: Digest::of(bytes),
+        }),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    schema_version: Option<u32>,
+    media_type: Option<String>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Descriptor>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    #[serde(default)]
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(default)]
+    urls: Vec<String>,
+    platform: Option<Platform>,
+}
+
+#[derive(Deserialize)]
+struct Platform {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    variant: Option<String>,
+}
+
+impl Raw {
+    /// The type inside wins: a proxy may answer with a generic `Content-Type`. Without
+    /// one (OCI allows that) the server's word counts, then the shape.
+    fn media_type(&self, content_type: Option<&str>) -> Result<String, Malformed> {
+        let said = content_type.map(|text| text.split(';').next().unwrap_or_default().trim());
+        let shape = if self.manifests.is_some() {
+            OCI_IMAGE_INDEX_MEDIA_TYPE
+        } else {
+            OCI_IMAGE_MEDIA_TYPE
+        };
+        let found = self
+            .media_type
+            .as_deref()
+            .or(said.filter(|said| MANIFEST_TYPES.contains(said)))
+            .unwrap_or(shape);
+        let is_index =
+            [OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE].contains(&found);
+        if self.schema_version == Some(1) || !MANIFEST_TYPES.contains(&found) {
+            return Err(Malformed::Shape(format!(
+                "unsupported manifest type {found}"
+            )));
+        }
+        // A document that is both would mean different things to different readers.
+        if is_index != self.manifests.is_some() || (is_index && self.layers.is_some()) {
+            return Err(Malformed::Shape(format!(
+                "contents do not match the type {found}"
+            )));
+        }
+        Ok(found.to_owned())
+    }
+
+    fn content(self) -> Result<Content, Malformed> {
+        if let Some(manifests) = self.manifests {
+            let children = manifests
+                .into_iter()
+                .map(Descriptor::child)
+                .collect::<Result<_, _>>()?;
+            return Ok(Content::Index(children));
+        }
+        let descriptors = self
+            .config
+            .into_iter()
+            .chain(self.layers.into_iter().flatten());
+        let blobs = descriptors
+            .filter(|descriptor| !descriptor.is_foreign())
+            .map(Descriptor::blob)
+            .collect::<Result<_, _>>()?;
+        Ok(Content::Image(blobs))
+    }
+}
+
+impl Descriptor {
+    fn is_foreign(&self) -> bool {
+        let restricted =
+            self.media_type.contains("nondistributable") || self.media_type.contains(".foreign.");
+        restricted && !self.urls.is_empty()
+    }
+
+    fn checked_digest(&self) -> Result<Digest, Malformed> {
+        Digest::parse(&self.digest)
+            .ok_or_else(|| Malformed::Shape(format!("malformed digest `{}`", self.digest)))
+    }
+
+    fn blob(self) -> Result<Blob, Malformed> {
+        Ok(Blob {
+            digest: self.checked_digest()?,
+            size: self.size,
+        })
+    }
+
+    fn child(self) -> Result<Child, Malformed> {
+        Ok(Child {
+            digest: self.checked_digest()?,
+            platform: self.platform.and_then(Platform::text),
+        })
+    }
+}
+
+impl Platform {
+    fn text(self) -> Option<String> {
+        let known = |text: &str| !text.is_empty() && text != "unknown";
+        if !known(&self.os) || !known(&self.architecture) {
+            return None;
+        }
+        let variant = self.variant.filter(|text| !text.is_empty());
+        let variant = variant.map(|text| format!("/{text}")).unwrap_or_default();
+        Some(format!("{}/{}{variant}", self.os, self.architecture))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shape(text) => f.write_str(text),
+            Self::Digest { want, got } => {
+                write!(f, "the content has digest {got} instead of {want}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn descriptor(fill: char, media_type: &str) -> Value {
+        json!({"mediaType": media_type, "digest": format!("sha256:{}", fill.to_string().repeat(64)), "size": 3})
+    }
+
+    fn parse(value: &Value) -> Result<Manifest, Malformed> {
+        Manifest::parse(Bytes::from(value.to_string()), None, None)
+    }
+
+    #[test]
+    fn digests_are_checked() {
+        let good = format!("sha256:{}", "a".repeat(64));
+        assert_eq!(Digest::parse(&good).unwrap().as_str(), good);
+        for bad in [
+            "",
+            "sha256:",
+            "sha256:abc",
+            &good.to_uppercase(),
+            &format!("md5:{}", "a".repeat(64)),
+        ] {
+            assert_eq!(Digest::parse(bad), None, "{bad}");
+        }
+        let sha512 = format!("sha512:{}", hex::encode(Sha512::digest(b"x")));
+        assert!(Digest::parse(&sha512).unwrap().matches(b"x"));
+        assert!(Digest::of(b"x").matches(b"x") && !Digest::of(b"x").matches(b"y"));
+    }
+
+    #[test]
+    fn an_index_lists_children_and_real_platforms() {
+        let mut amd = descriptor('a', OCI_IMAGE_MEDIA_TYPE);
+        amd["platform"] = json!({"os": "linux", "architecture": "amd64"});
+        let mut arm = descriptor('b', OCI_IMAGE_MEDIA_TYPE);
+        arm["platform"] = json!({"os": "linux", "architecture": "arm", "variant": "v7"});
+        let mut proof = descriptor('c', OCI_IMAGE_MEDIA_TYPE);
+        proof["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+        let index =
+            parse(&json!({"schemaVersion": 2, "manifests": [amd, arm, proof], "x": 1})).unwrap();
+        assert_eq!(index.media_type, OCI_IMAGE_INDEX_MEDIA_TYPE);
+        assert_eq!(index.children().len(), 3);
+        assert_eq!(index.platforms(), ["linux/amd64", "linux/arm/v7"]);
+    }
+
+    #[test]
+    fn foreign_layers_stay_where_they_are() {
+        let mut foreign = descriptor(
+            'c',
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        );
+        foreign["urls"] = json!(["https://example.com/layer"]);
+        let image = parse(&json!({
+            "schemaVersion": 2, "mediaType": IMAGE_MANIFEST_MEDIA_TYPE,
+            "config": descriptor('a', "config"), "layers": [descriptor('b', "layer"), foreign],
+        }));
+        let blobs: Vec<_> = image
+            .unwrap()
+            .blobs()
+            .iter()
+            .map(|blob| blob.digest.short().to_owned())
+            .collect();
+        assert_eq!(blobs, ["sha256:aaaaaaaaaaaa", "sha256:bbbbbbbbbbbb"]);
+    }
+
+    #[test]
+    fn unusable_documents_are_refused() {
+        let layer = descriptor('a', "layer");
+        for bad in [
+            json!([]),
+            json!({"schemaVersion": 1, "fsLayers": []}),
+            json!({"mediaType": "text/html"}),
+            json!({"mediaType": OCI_IMAGE_MEDIA_TYPE, "manifests": []}),
+            json!({"mediaType": OCI_IMAGE_INDEX_MEDIA_TYPE, "layers": []}),
+            json!({"manifests": [], "layers": [layer]}),
+            json!({"layers": [{"digest": "sha256:x", "size": 1}]}),
+            json!({"layers": [{"digest": layer["digest"], "size": -1}]}),
+        ] {
+            assert!(matches!(parse(&bad), Err(Malformed::Shape(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_digest_is_of_the_bytes() {
+        let bytes = Bytes::from_static(b"{ \"schemaVersion\":2,\"layers\":[] }");
+        let manifest = Manifest::parse(bytes.clone(), None, None).unwrap();
+        assert_eq!(manifest.digest, Digest::of(&bytes));
+        let err = Manifest::parse(bytes, None, Some(&Digest::of(b"other"))).unwrap_err();
+        assert!(matches!(err, Malformed::Digest { .. }));
+    }
+}

@@ -1,0 +1,334 @@
+//! One blob on its way: read once, sent to the repositories that take it, mounted into the
+//! others, with what fails on one way tried on the other.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use castlink_core::{Failure, Result};
+use futures::future::join_all;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Delivered, Engine, fan, slot::Setter};
+use crate::{
+    content::Blob,
+    observe::Shared,
+    place::Place,
+    plan::{After, BlobStep, Mount},
+    registry::{
+        Download, Started, Upload,
+        error::{Error, Kind},
+    },
+};
+
+/// Mounts a registry may refuse before it is not asked any more.
+const REFUSALS: u32 = 2;
+
+/// A repository to send to, with the session that a refused mount left open.
+struct Target {
+    place: Place,
+    session: Option<Upload>,
+}
+
+/// The rights to say what became of the blob, by repository.
+pub(super) type Setters = HashMap<Place, Setter<Delivered>>;
+
+/// Brings the blob of `step` to all its repositories, and says so in their slots.
+pub(super) async fn run(
+    engine: Arc<Engine>,
+    step: BlobStep,
+    setters: Setters,
+    permit: OwnedSemaphorePermit,
+) {
+    let step = if engine.mounts_refused(&step) {
+        step.without_mounts()
+    } else {
+        step
+    };
+    let mut job = Job {
+        engine: &engine,
+        blob: &step.blob,
+        sources: &step.sources,
+        setters,
+        denied: HashSet::new(),
+    };
+    let targets = step.uploads.iter().map(|place| Target {
+        place: place.clone(),
+        session: None,
+    });
+    let uploaded = job.deliver(targets.collect()).await;
+    drop(permit);
+    let refused = job.mount(&step.mounts, uploaded).await;
+    if !refused.is_empty() {
+        let _permit = engine.streams(refused.len()).await;
+        engine.progress.expect(step.blob.size);
+        job.deliver(refused).await;
+    }
+}
+
+struct Job<'a> {
+    engine: &'a Engine,
+    blob: &'a Blob,
+    sources: &'a [Place],
+    setters: Setters,
+    /// Repositories that have refused the data once.
+    denied: HashSet<Place>,
+}
+
+impl Job<'_> {
+    fn settle(&mut self, place: &Place, result: Delivered) {
+        if let Some(setter) = self.setters.remove(place) {
+            setter.set(result);
+        }
+    }
+
+    /// Sends the blob to `targets`, from the first source that has it. True when all got it.
+    async fn deliver(&mut self, targets: Vec<Target>) -> bool {
+        let mut left = self.ready(targets).await;
+        let mut last: Option<Failure> = None;
+        for source in self.sources {
+            if left.is_empty() {
+                break;
+            }
+            match self.from_source(source, &mut left).await {
+                Ok(()) => {}
+                Err(failure) => last = Some(failure),
+            }
+        }
+        let all = left.is_empty();
+        if let Some(failure) = last {
+            self.give_up(&mut left, failure);
+        }
+        all
+    }
+
+    /// The targets whose repository is there; the others are settled.
+    async fn ready(&mut self, targets: Vec<Target>) -> Vec<Target> {
+        let mut ready = Vec::new();
+        for target in targets {
+            match self.engine.ready(&target.place).await {
+                Ok(()) => ready.push(target),
+                Err(failure) => self.settle(&target.place, Err(failure)),
+            }
+        }
+        ready
+    }
+
+    /// Tries until every target in `left` has the blob or has failed for good; what stays in
+    /// `left` is for another source.
+    async fn from_source(&mut self, source: &Place, left: &mut Vec<Target>) -> Result<()> {
+        let Some(first) = left.first() else {
+            return Ok(());
+        };
+        let target = self.engine.registry(&first.place).await?;
+        let mut backoff = target.retry().start();
+        let registry = self.engine.registry(source).await?;
+        let item = self
+            .engine
+            .progress
+            .item(self.blob.digest.short(), self.blob.size);
+        while !left.is_empty() {
+            let opened = self.open(std::mem::take(left)).await;
+            let (places, branches): (Vec<Place>, Vec<fan::Branch>) = opened.into_iter().unzip();
+            if branches.is_empty() {
+                break;
+            }
+            let mut download = Download::new(&registry, &source.repository, self.blob);
+            let results = fan::out(
+                &mut download,
+                self.blob,
+                branches,
+                self.engine.stall(),
+                &item,
+            )
+            .await;
+            let again = match results {
+                Ok(results) => self.sort(places, results, left),
+                Err(error) => {
+                    item.rewind(download.taken());
+                    left.extend(places.into_iter().map(Target::fresh));
+                    return Err(error.into_failure());
+                }
+            };
+            if !left.is_empty() {
+                item.rewind(download.taken());
+            }
+            if let Some(error) = again
+                && let Err(error) = backoff.after(error).await
+            {
+                self.give_up(left, error.into_failure());
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, left: &mut Vec<Target>, failure: Failure) {
+        let failure = Arc::new(failure);
+        for target in left.drain(..) {
+            self.settle(&target.place, Err(Arc::clone(&failure)));
+        }
+    }
+
+    /// Settles what is final, leaves in `left` what may succeed later, and returns one of the
+    /// errors to wait for.
+    fn sort(
+        &mut self,
+        places: Vec<Place>,
+        results: Vec<Result<(), Error>>,
+        left: &mut Vec<Target>,
+    ) -> Option<Error> {
+        let mut again = None;
+        for (place, result) in places.into_iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    self.engine.tally.upload(self.blob.size);
+                    self.settle(&place, Ok(()));
+                }
+                Err(error) if error.kind.is_transient() => {
+                    again = Some(error);
+                    left.push(Target::fresh(place));
+                }
+                // Once, for a token that ended between the session and its data.
+                Err(error) if error.kind == Kind::Denied && self.denied.insert(place.clone()) => {
+                    left.push(Target::fresh(place));
+                }
+                Err(error) => self.settle(&place, Err(Arc::new(error.into_failure()))),
+            }
+        }
+        again
+    }
+
+    /// Opens the sessions that are not open yet; what fails is settled.
+    async fn open(&mut self, targets: Vec<Target>) -> Vec<(Place, fan::Branch)> {
+        let (engine, blob) = (self.engine, self.blob);
+        let opened = targets.into_iter().map(|target| async move {
+            let branch = open(engine, blob, target.session, &target.place).await;
+            (target.place, branch)
+        });
+        let mut branches = Vec::new();
+        for (place, branch) in join_all(opened).await {
+            match branch {
+                Ok(branch) => branches.push((place, branch)),
+                Err(failure) => self.settle(&place, Err(Arc::new(failure))),
+            }
+        }
+        branches
+    }
+
+    /// Mounts; returns the repositories for which that was refused or not possible.
+    async fn mount(&mut self, mounts: &[Mount], uploaded: bool) -> Vec<Target> {
+        let (engine, blob) = (self.engine, self.blob);
+        let tried = join_all(mounts.iter().map(|mount| async move {
+            let result = try_mount(engine, blob, mount, uploaded).await;
+            (mount.to.clone(), result)
+        }));
+        let mut refused = Vec::new();
+        for (place, result) in tried.await {
+            match result {
+                Ok(None) => self.settle(&place, Ok(())),
+                Ok(Some(session)) => refused.push(Target { place, session }),
+                Err(failure) => self.settle(&place, Err(failure)),
+            }
+        }
+        refused
+    }
+}
+
+impl Target {
+    fn fresh(place: Place) -> Self {
+        Self {
+            place,
+            session: None,
+        }
+    }
+}
+
+async fn open(
+    engine: &Engine,
+    blob: &Blob,
+    session: Option<Upload>,
+    place: &Place,
+) -> Result<fan::Branch> {
+    let registry = engine.registry(place).await?;
+    let upload = match session {
+        Some(session) => session,
+        None => match registry
+            .start_upload(&place.repository, blob, None)
+            .await
+            .map_err(Error::into_failure)?
+        {
+            Started::Session(upload) => upload,
+            Started::Mounted => {
+                return Err(Failure::failed(format!(
+                    "{place} mounted a blob that it was not asked to"
+                )));
+            }
+        },
+    };
+    Ok(fan::Branch { registry, upload })
+}
+
+/// None when the blob was mounted; otherwise it has to be sent, into the session that the
+/// refusal opened if there is one.
+async fn try_mount(
+    engine: &Engine,
+    blob: &Blob,
+    mount: &Mount,
+    uploaded: bool,
+) -> Result<Option<Option<Upload>>, Shared> {
+    engine.ready(&mount.to).await?;
+    let possible = match mount.after {
+        After::Now => true,
+        After::Upload => uploaded,
+        After::Image(index) => engine.images[index].wait().await.unwrap_or(false),
+    };
+    if !possible || engine.refusals(&mount.to) >= REFUSALS {
+        return Ok(Some(None));
+    }
+    let registry = engine.registry(&mount.to).await.map_err(Arc::new)?;
+    let started = registry
+        .start_upload(&mount.to.repository, blob, Some(&mount.from.repository))
+        .await;
+    match started {
+        Ok(Started::Mounted) => {
+            engine.tally.mount(blob.size);
+            Ok(None)
+        }
+        Ok(Started::Session(upload)) => {
+            engine.count_refusal(&mount.to);
+            Ok(Some(Some(upload)))
+        }
+        // Some registries answer a mount with an error where they should open a session.
+        Err(error) if matches!(error.kind, Kind::Refused | Kind::NotFound | Kind::Denied) => {
+            engine.count_refusal(&mount.to);
+            Ok(Some(None))
+        }
+        Err(error) => Err(Arc::new(error.into_failure())),
+    }
+}
+
+impl Engine {
+    fn refusals(&self, place: &Place) -> u32 {
+        let refused = self
+            .refused_mounts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        refused.get(&place.registry).copied().unwrap_or(0)
+    }
+
+    fn count_refusal(&self, place: &Place) {
+        let mut refused = self
+            .refused_mounts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *refused.entry(Arc::clone(&place.registry)).or_default() += 1;
+    }
+
+    /// True when the registry of this step is known to refuse mounts.
+    fn mounts_refused(&self, step: &BlobStep) -> bool {
+        step.mounts
+            .iter()
+            .any(|mount| self.refusals(&mount.to) >= REFUSALS)
+    }
+}

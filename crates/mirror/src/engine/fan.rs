@@ -1,0 +1,156 @@
+//! One download, any number of uploads: bytes go from the source to every target as they
+//! come, hashed on the way, with nothing kept but a few frames.
+//!
+//! The last frame is held back until the digest is known. A server sees the end of a blob
+//! only when the blob is right, and an upload of wrong bytes is cut before it completes;
+//! checking after the last byte would be too late, because nobody polls a request body
+//! that has its full length.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use castlink_core::progress::Item;
+use futures::{future::join_all, stream};
+use reqwest::Body;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    content::Blob,
+    registry::{
+        Download, Registry, Upload,
+        error::{Error, Kind, Result, Subject},
+    },
+};
+
+/// Frames under way to one target; with frames of at most some hundred kilobytes this is
+/// what a transfer holds in memory, however large the blob.
+const FRAMES: usize = 8;
+
+/// A target with its open session.
+pub(super) struct Branch {
+    /// Where the session is.
+    pub(super) registry: Arc<Registry>,
+    /// The session.
+    pub(super) upload: Upload,
+}
+
+/// The feeding end of a branch.
+struct Feed {
+    frames: mpsc::Sender<Bytes>,
+    stop: oneshot::Sender<Error>,
+}
+
+/// Sends the blob to all branches. The outer error is the source's: no branch got it.
+/// Otherwise one result per branch, in their order; the slowest branch sets the pace, and
+/// one that stalls is left behind.
+pub(super) async fn out(
+    download: &mut Download<'_>,
+    blob: &Blob,
+    branches: Vec<Branch>,
+    stall: Duration,
+    item: &Item,
+) -> Result<Vec<Result<()>>> {
+    let mut feeds = Vec::new();
+    let mut uploads = Vec::new();
+    for branch in branches {
+        let (frames, receiver) = mpsc::channel(FRAMES);
+        let (stop, stopped) = oneshot::channel();
+        feeds.push(Feed { frames, stop });
+        uploads.push(upload(branch, blob, receiver, stopped));
+    }
+    let feeding = feed(download, blob, feeds, stall, item);
+    let (fed, results) = tokio::join!(feeding, join_all(uploads));
+    fed.map(|()| results)
+}
+
+async fn upload(
+    branch: Branch,
+    blob: &Blob,
+    mut frames: mpsc::Receiver<Bytes>,
+    stopped: oneshot::Receiver<Error>,
+) -> Result<()> {
+    let body = if blob.size == 0 {
+        Body::from(Bytes::new())
+    } else {
+        Body::wrap_stream(stream::poll_fn(move |cx| {
+            frames
+                .poll_recv(cx)
+                .map(|frame| frame.map(Ok::<_, io::Error>))
+        }))
+    };
+    tokio::select! {
+        result = branch.registry.finish_upload(branch.upload, blob, body) => result,
+        // Dropping the request closes its connection: the server never sees an end.
+        Ok(error) = stopped => Err(error),
+    }
+}
+
+async fn feed(
+    download: &mut Download<'_>,
+    blob: &Blob,
+    mut feeds: Vec<Feed>,
+    stall: Duration,
+    item: &Item,
+) -> Result<()> {
+    let subject = download.subject().clone();
+    let pumped = pump(download, blob, &mut feeds, stall, item).await;
+    if pumped.is_err() {
+        for feed in feeds {
+            // The branch may be gone already.
+            let _ = feed.stop.send(cut(&subject));
+        }
+    }
+    pumped
+}
+
+async fn pump(
+    download: &mut Download<'_>,
+    blob: &Blob,
+    feeds: &mut Vec<Feed>,
+    stall: Duration,
+    item: &Item,
+) -> Result<()> {
+    let subject = download.subject().clone();
+    let mut hasher = blob.digest.hasher();
+    let mut held: Option<Bytes> = None;
+    while let Some(bytes) = download.next().await? {
+        hasher.update(&bytes);
+        item.advance(bytes.len() as u64);
+        if let Some(frame) = held.replace(bytes) {
+            give(feeds, frame, stall, &subject).await;
+        }
+        if feeds.is_empty() {
+            return Ok(());
+        }
+    }
+    let got = hasher.finish();
+    if got != blob.digest {
+        return Err(subject.error(Kind::Corrupt, format!("the content has digest {got}")));
+    }
+    if let Some(frame) = held {
+        give(feeds, frame, stall, &subject).await;
+    }
+    Ok(())
+}
+
+/// Hands a frame to every branch; those that are gone or take nothing are left behind.
+async fn give(feeds: &mut Vec<Feed>, frame: Bytes, stall: Duration, subject: &Subject) {
+    let mut lost = Vec::new();
+    for (index, feed) in feeds.iter().enumerate() {
+        match tokio::time::timeout(stall, feed.frames.send(frame.clone())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => lost.push((index, false)),
+            Err(_) => lost.push((index, true)),
+        }
+    }
+    for (index, stalled) in lost.into_iter().rev() {
+        let feed = feeds.swap_remove(index);
+        if stalled {
+            let _ = feed.stop.send(subject.stalled(stall));
+        }
+    }
+}
+
+fn cut(subject: &Subject) -> Error {
+    subject.error(Kind::Transport, "the source failed")
+}

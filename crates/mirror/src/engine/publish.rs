@@ -1,0 +1,101 @@
+//! The end of an image: its manifests, when their blobs are there. Children by digest, the
+//! root last, under its tag. Nothing is written twice, and nothing refers to what is
+//! not there yet.
+
+use std::sync::{Arc, PoisonError};
+
+use castlink_core::Result;
+use futures::future::try_join_all;
+use tokio::sync::OnceCell;
+
+use super::{Delivered, Engine, abandoned};
+use crate::{
+    content::{Content, Manifest},
+    place::Place,
+    plan::Copy,
+    registry::error::{Error, Kind},
+};
+
+impl Engine {
+    /// Writes what is missing of an image.
+    pub(super) async fn publish(&self, copy: &Copy) -> Delivered {
+        self.ready(&copy.place).await?;
+        let (images, indexes): (Vec<_>, Vec<_>) = copy
+            .children
+            .iter()
+            .partition(|child| matches!(child.content, Content::Image(_)));
+        try_join_all(
+            images
+                .into_iter()
+                .map(|child| self.write_child(&copy.place, child)),
+        )
+        .await?;
+        // Indexes below the root are rare, and each may refer to the one before.
+        for index in indexes {
+            self.write_child(&copy.place, index).await?;
+        }
+        let (root, selector) = &copy.root;
+        self.blobs_of(&copy.place, root).await?;
+        self.write(&copy.place, selector, root).await
+    }
+
+    async fn write_child(&self, place: &Place, child: &Manifest) -> Delivered {
+        self.blobs_of(place, child).await?;
+        self.write(place, child.digest.as_str(), child).await
+    }
+
+    /// Waits for the blobs that this run brings; the others are there.
+    async fn blobs_of(&self, place: &Place, manifest: &Manifest) -> Delivered {
+        for blob in manifest.blobs() {
+            if let Some(slot) = self.blobs.get(&(place.clone(), blob.digest.clone())) {
+                slot.wait().await.unwrap_or_else(abandoned)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a manifest once, however many images ask for it. A failure is not kept: the next
+    /// image tries again.
+    async fn write(&self, place: &Place, selector: &str, manifest: &Manifest) -> Delivered {
+        let cell = self.cell(place, selector);
+        let write = || async { self.put(place, selector, manifest).await.map_err(Arc::new) };
+        cell.get_or_try_init(write).await.copied()
+    }
+
+    fn cell(&self, place: &Place, selector: &str) -> Arc<OnceCell<()>> {
+        let mut cells = self
+            .manifests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(
+            cells
+                .entry((place.clone(), selector.to_owned()))
+                .or_default(),
+        )
+    }
+
+    async fn put(&self, place: &Place, selector: &str, manifest: &Manifest) -> Result<()> {
+        let registry = self.registry(place).await?;
+        if registry.ecr().is_some() {
+            self.pace.turn().await;
+        }
+        let put = registry
+            .put_manifest(&place.repository, selector, manifest)
+            .await;
+        match put {
+            Ok(()) => {
+                self.tally.manifest();
+                Ok(())
+            }
+            // Somebody else has put it there in the meantime: as good as ours, if it is the same.
+            Err(error) if error.kind == Kind::Conflict => {
+                let there = registry.head_manifest(&place.repository, selector).await;
+                match there {
+                    Ok(Some(digest)) if digest == manifest.digest => Ok(()),
+                    _ => Err(error.into_failure()),
+                }
+            }
+            Err(error) => Err(Error::into_failure(error)),
+        }
+    }
+}

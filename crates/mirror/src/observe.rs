@@ -1,0 +1,332 @@
+//! Looks at both sides: what every reference stands for, and what the target holds of it.
+//! Reads only, and as little as will do: an image that the target has under the same tag
+//! and digest costs one request at the source and a share of a batch at the target.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use castlink_core::{Failure, ImageRef, Result, reference::Layout};
+use futures::{StreamExt as _, future::join_all, stream};
+
+use crate::{
+    content::{Digest, Tree},
+    input::Request,
+    place::Place,
+    registry::Registries,
+    source::{self, Resolved},
+    target::{self, Holdings, Mounting, Selector},
+};
+
+/// Images and repositories looked at together; the registries' own limits bound the requests.
+const AT_ONCE: usize = 64;
+
+/// How closely to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Below the root only where the target has another digest: for copying.
+    Changed,
+    /// Everything: for verifying.
+    All,
+}
+
+/// Where the copies go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Destination {
+    /// The registry, with an optional path prefix.
+    pub(crate) registry: String,
+    /// How names are built.
+    pub(crate) layout: Layout,
+}
+
+/// A failure that several images may share.
+pub(crate) type Shared = Arc<Failure>;
+
+/// The world as the planner sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Observation {
+    /// The images, in the order they were asked for.
+    pub(crate) images: Vec<Observed>,
+    /// The repositories they go to.
+    pub(crate) targets: BTreeMap<Place, Result<Holdings, Shared>>,
+    /// How the target registries mount.
+    pub(crate) mounting: BTreeMap<Arc<str>, Mounting>,
+}
+
+/// One image.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    /// What was asked for.
+    pub(crate) request: Request,
+    /// Its name at the target.
+    pub(crate) target: ImageRef,
+    /// What was found at the source.
+    pub(crate) found: Result<Found, Shared>,
+}
+
+/// An image at its source.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// Where it can be read: the reference itself, or its twin.
+    pub(crate) source: ImageRef,
+    /// What the reference stands for.
+    pub(crate) digest: Digest,
+    /// Everything below it; none when nothing below is of interest.
+    pub(crate) tree: Option<Arc<Tree>>,
+}
+
+/// Looks at everything that `requests` are about.
+///
+/// # Errors
+/// Exit 2 when a target name cannot be formed. What fails for one image or repository is
+/// part of the observation.
+pub(crate) async fn observe(
+    registries: &Registries,
+    to: &Destination,
+    requests: Vec<Request>,
+    depth: Depth,
+) -> Result<Observation> {
+    let mut named = Vec::new();
+    for request in requests {
+        let target = request.image.at(&to.registry, to.layout)?;
+        named.push((request, target));
+    }
+    let asked = roots(&named);
+    let (found, targets) =
+        tokio::join!(resolve_all(registries, &named), hold_all(registries, asked));
+    let images = named.into_iter().zip(found);
+    let images = images.map(|((request, target), found)| Observed {
+        request,
+        target,
+        found,
+    });
+    let mut observation = Observation {
+        images: images.collect(),
+        targets,
+        mounting: BTreeMap::new(),
+    };
+    observation.read_trees(registries, depth).await;
+    tokio::join!(
+        observe_below(registries, &observation.images, &mut observation.targets),
+        async { observation.mounting = mounting(registries, &observation.images).await }
+    );
+    Ok(observation)
+}
+
+type Asked = BTreeMap<Place, BTreeSet<Selector>>;
+
+/// What the tags and pinned digests of the images are at the target.
+fn roots(named: &[(Request, ImageRef)]) -> Asked {
+    let mut asked = Asked::new();
+    for (_, target) in named {
+        let selectors = asked.entry(Place::of(target)).or_default();
+        selectors.extend(target.tag().map(|tag| Selector::Tag(tag.to_owned())));
+        selectors.extend(
+            target
+                .digest()
+                .and_then(Digest::parse)
+                .map(Selector::Digest),
+        );
+    }
+    asked
+}
+
+async fn resolve_all(
+    registries: &Registries,
+    named: &[(Request, ImageRef)],
+) -> Vec<Result<Found, Shared>> {
+    let resolve = |image| async move {
+        let resolved = source::resolve(registries, image).await.map_err(Arc::new)?;
+        Ok(Found {
+            source: resolved.source,
+            digest: resolved.digest,
+            tree: None,
+        })
+    };
+    let images = named.iter().map(|(request, _)| resolve(&request.image));
+    stream::iter(images).buffered(AT_ONCE).collect().await
+}
+
+async fn hold_all(
+    registries: &Registries,
+    asked: Asked,
+) -> BTreeMap<Place, Result<Holdings, Shared>> {
+    let ask = |(place, selectors): (Place, BTreeSet<Selector>)| async move {
+        let holdings = hold(registries, &place, selectors).await.map_err(Arc::new);
+        (place, holdings)
+    };
+    stream::iter(asked.into_iter().map(ask))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn hold(
+    registries: &Registries,
+    place: &Place,
+    selectors: BTreeSet<Selector>,
+) -> Result<Holdings> {
+    let registry = registries.get(&place.registry).await?;
+    let held = target::manifests(
+        &registry,
+        &place.repository,
+        selectors.into_iter().collect(),
+    )
+    .await?;
+    Ok(Holdings {
+        exists: held.is_some(),
+        held: held.unwrap_or_default(),
+        ..Holdings::default()
+    })
+}
+
+impl Observation {
+    async fn read_trees(&mut self, registries: &Registries, depth: Depth) {
+        let targets = &self.targets;
+        let read = self
+            .images
+            .iter_mut()
+            .filter(|image| depth == Depth::All || image.differs(targets));
+        let read = read.map(|image| image.read_tree(registries));
+        stream::iter(read)
+            .buffer_unordered(AT_ONCE)
+            .collect::<()>()
+            .await;
+    }
+}
+
+impl Observed {
+    fn differs(&self, targets: &BTreeMap<Place, Result<Holdings, Shared>>) -> bool {
+        let (Ok(found), Some(Ok(holdings))) = (&self.found, targets.get(&Place::of(&self.target)))
+        else {
+            return false;
+        };
+        match self.target.digest() {
+            Some(_) => !holdings.held.manifests.contains(&found.digest),
+            None => {
+                let tag = self.target.tag().unwrap_or_default();
+                holdings
+                    .held
+                    .tags
+                    .get(tag)
+                    .is_none_or(|held| held.digest != found.digest)
+            }
+        }
+    }
+
+    async fn read_tree(&mut self, registries: &Registries) {
+        let Ok(found) = &mut self.found else { return };
+        let resolved = Resolved {
+            source: found.source.clone(),
+            digest: found.digest.clone(),
+        };
+        match source::fetch(registries, &resolved).await {
+            Ok((source, tree)) => {
+                found.source = source;
+                found.tree = Some(Arc::new(tree));
+            }
+            Err(failure) => self.found = Err(Arc::new(failure)),
+        }
+    }
+
+    /// The tree and where it goes, when it was read.
+    fn tree(&self) -> Option<(Place, &Tree)> {
+        let tree = self.found.as_ref().ok()?.tree.as_deref()?;
+        Some((Place::of(&self.target), tree))
+    }
+}
+
+/// Asks the repositories that exist what they hold of the trees, and which of their tags
+/// can be moved when one would have to be.
+async fn observe_below(
+    registries: &Registries,
+    images: &[Observed],
+    targets: &mut BTreeMap<Place, Result<Holdings, Shared>>,
+) {
+    let mut wanted: BTreeMap<&Place, Wanted> = BTreeMap::new();
+    let places: Vec<_> = images.iter().filter_map(Observed::tree).collect();
+    for (place, tree) in &places {
+        wanted.entry(place).or_default().add(tree);
+    }
+    let moved = join_all(targets.iter_mut().filter_map(|(place, holdings)| {
+        let known = holdings.as_ref().ok().filter(|known| known.exists)?;
+        let wanted = wanted.remove(place)?;
+        let known = known.clone();
+        Some(async move {
+            *holdings = wanted.ask(registries, place, known).await.map_err(Arc::new);
+        })
+    }));
+    moved.await;
+}
+
+/// What trees need in one repository.
+#[derive(Debug, Default)]
+struct Wanted {
+    manifests: BTreeSet<Selector>,
+    blobs: BTreeSet<Digest>,
+}
+
+impl Wanted {
+    fn add(&mut self, tree: &Tree) {
+        self.manifests.extend(
+            tree.manifests()
+                .map(|manifest| Selector::Digest(manifest.digest.clone())),
+        );
+        self.blobs
+            .extend(tree.blobs().into_iter().map(|blob| blob.digest.clone()));
+    }
+
+    async fn ask(
+        self,
+        registries: &Registries,
+        place: &Place,
+        mut known: Holdings,
+    ) -> Result<Holdings> {
+        let registry = registries.get(&place.registry).await?;
+        let tags_in_use = !known.held.tags.is_empty();
+        let (held, blobs, mutability) = tokio::try_join!(
+            target::manifests(
+                &registry,
+                &place.repository,
+                self.manifests.into_iter().collect()
+            ),
+            target::blobs(
+                &registry,
+                &place.repository,
+                self.blobs.into_iter().collect()
+            ),
+            target::mutability(&registry, &place.repository, tags_in_use),
+        )?;
+        known
+            .held
+            .manifests
+            .extend(held.unwrap_or_default().manifests);
+        known.blobs = blobs;
+        known.mutability = mutability;
+        Ok(known)
+    }
+}
+
+/// Asked only where a blob goes to two repositories of one registry.
+async fn mounting(registries: &Registries, images: &[Observed]) -> BTreeMap<Arc<str>, Mounting> {
+    let mut users: BTreeMap<(Arc<str>, &Digest), BTreeSet<Arc<str>>> = BTreeMap::new();
+    for (place, tree) in images.iter().filter_map(Observed::tree) {
+        for blob in tree.blobs() {
+            let key = (Arc::clone(&place.registry), &blob.digest);
+            users
+                .entry(key)
+                .or_default()
+                .insert(Arc::clone(&place.repository));
+        }
+    }
+    let shared = users
+        .into_iter()
+        .filter(|(_, repositories)| repositories.len() > 1);
+    let hosts: BTreeSet<Arc<str>> = shared.map(|((host, _), _)| host).collect();
+    let asked = hosts.into_iter().map(|host| async move {
+        let registry = registries.get(&host).await.ok()?;
+        Some((host, target::mounting(&registry).await))
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}

@@ -1,0 +1,353 @@
+//! One registry: requests with authorisation, retries and a limit, and the reads.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use reqwest::{
+    Client, Method, RequestBuilder, Response, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE},
+};
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::{
+    auth::Auth,
+    endpoint::Endpoint,
+    error::{Error, Kind, Result, Subject},
+    retry::Retry,
+};
+use crate::{
+    content::{
+        Blob, Digest, MANIFEST_TYPES, MAX_MANIFEST_PUSH, MAX_MANIFEST_READ, Malformed, Manifest,
+    },
+    ecr::Ecr,
+};
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// A registry, by its name in references.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    pub(super) host: String,
+    pub(super) endpoint: Endpoint,
+    pub(super) http: Client,
+    pub(super) auth: Auth,
+    pub(super) retry: Retry,
+    pub(super) stall: Duration,
+    pub(super) small: Arc<Semaphore>,
+    pub(super) ecr: Option<Arc<Ecr>>,
+    pub(super) requests: AtomicU64,
+}
+
+/// A request that can be sent again as it is.
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) scope: String,
+    pub(super) subject: &'a Subject,
+}
+
+impl Registry {
+    /// The name in references.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// How often things are tried here.
+    pub(crate) fn retry(&self) -> &Retry {
+        &self.retry
+    }
+
+    /// ECR's API, when this is an ECR registry.
+    pub(crate) fn ecr(&self) -> Option<&Arc<Ecr>> {
+        self.ecr.as_ref()
+    }
+
+    /// Requests sent so far, those to ECR's API included.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Relaxed) + self.ecr.as_ref().map_or(0, |ecr| ecr.calls())
+    }
+
+    /// The digest a tag or digest stands for, without counting as a pull. None when the
+    /// registry does not say.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when there is no such manifest.
+    pub(crate) async fn head_manifest(
+        &self,
+        repository: &str,
+        selector: &str,
+    ) -> Result<Option<Digest>> {
+        let subject = self.manifest_subject(repository, selector);
+        let ask = self.manifest_ask(Method::HEAD, repository, selector, &subject);
+        let response = self.small(&ask).await?;
+        Ok(content_digest(response.headers()))
+    }
+
+    /// A manifest, checked against the digest it was asked by and the one announced.
+    pub(crate) async fn get_manifest(&self, repository: &str, selector: &str) -> Result<Manifest> {
+        let subject = self.manifest_subject(repository, selector);
+        let ask = self.manifest_ask(Method::GET, repository, selector, &subject);
+        // The body belongs to the request: an answer that breaks off is asked for again.
+        let (headers, body) = self
+            .retry
+            .run(|| async {
+                let response = self.send_small(&ask).await?;
+                let headers = response.headers().clone();
+                Ok((headers, read_limited(response, &subject).await?))
+            })
+            .await?;
+        let want = Digest::parse(selector).or_else(|| content_digest(&headers));
+        let content_type = headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        Manifest::parse(body, content_type, want.as_ref()).map_err(|malformed| {
+            let kind = match malformed {
+                Malformed::Digest { .. } => Kind::Corrupt,
+                Malformed::Shape(_) => Kind::Refused,
+            };
+            subject.error(kind, malformed.to_string())
+        })
+    }
+
+    /// True when the repository can serve the blob.
+    pub(crate) async fn has_blob(&self, repository: &str, digest: &Digest) -> Result<bool> {
+        let subject = self.subject(format!("{} of {}/{repository}", digest.short(), self.host));
+        let ask = Ask {
+            method: Method::HEAD,
+            url: self.endpoint.url(repository, &format!("blobs/{digest}")),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            scope: self.pull_scope(repository),
+            subject: &subject,
+        };
+        match self.small(&ask).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == Kind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a manifest, verbatim, under a tag or its digest.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when the tag is immutable and holds something else.
+    pub(crate) async fn put_manifest(
+        &self,
+        repository: &str,
+        selector: &str,
+        manifest: &Manifest,
+    ) -> Result<()> {
+        let subject = self.manifest_subject(repository, selector);
+        if manifest.bytes.len() > MAX_MANIFEST_PUSH {
+            return Err(
+                subject.nonsense("the manifest is larger than the 4 MiB that registries accept")
+            );
+        }
+        let content_type = HeaderValue::from_str(&manifest.media_type)
+            .map_err(|_| subject.nonsense("its media type is not printable"))?;
+        let ask = Ask {
+            method: Method::PUT,
+            url: self
+                .endpoint
+                .url(repository, &format!("manifests/{selector}")),
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, content_type)]),
+            body: manifest.bytes.clone(),
+            scope: self.push_scope(repository),
+            subject: &subject,
+        };
+        let response = self.small(&ask).await?;
+        match content_digest(response.headers()) {
+            Some(got) if got != manifest.digest => Err(subject.error(
+                Kind::Corrupt,
+                format!("the registry stored {got} instead of {}", manifest.digest),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens a blob from `offset` on. The answer may start earlier: see [`super::Download`].
+    pub(super) async fn open_blob(
+        &self,
+        repository: &str,
+        blob: &Blob,
+        offset: u64,
+        subject: &Subject,
+    ) -> Result<Response> {
+        let mut headers = HeaderMap::new();
+        if offset > 0 {
+            let range =
+                HeaderValue::from_str(&format!("bytes={offset}-")).expect("digits are printable");
+            headers.insert(RANGE, range);
+        }
+        let ask = Ask {
+            method: Method::GET,
+            url: self
+                .endpoint
+                .url(repository, &format!("blobs/{}", blob.digest)),
+            headers,
+            body: Bytes::new(),
+            scope: self.pull_scope(repository),
+            subject,
+        };
+        // The headers must come before the stall limit; the body is watched by the reader.
+        match tokio::time::timeout(self.stall, self.authorised(&ask, |request| request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(subject.stalled(self.stall)),
+        }
+    }
+
+    /// One small request, tried again while that makes sense.
+    pub(super) async fn small(&self, ask: &Ask<'_>) -> Result<Response> {
+        self.retry.run(|| self.send_small(ask)).await
+    }
+
+    /// Twice the stall limit for the whole answer: a registry that checks an index against
+    /// its children may need seconds.
+    pub(super) async fn send_small(&self, ask: &Ask<'_>) -> Result<Response> {
+        let _permit = self
+            .small
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        self.authorised(ask, |request| request.timeout(self.stall * 2))
+            .await
+    }
+
+    /// Sends with authorisation; a first refusal is answered with a (new) token.
+    async fn authorised(
+        &self,
+        ask: &Ask<'_>,
+        tune: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response> {
+        let mut renewed = false;
+        loop {
+            let header = self
+                .auth
+                .header(&self.http, &ask.scope, ask.subject)
+                .await?;
+            let request = self.request(ask, header.as_ref());
+            self.count_request();
+            let response = tune(request)
+                .send()
+                .await
+                .map_err(|err| ask.subject.transport(err))?;
+            let status = response.status();
+            let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            if refused
+                && !renewed
+                && self
+                    .auth
+                    .learn(&response, header.as_ref(), &ask.scope)
+                    .await
+            {
+                renewed = true;
+                continue;
+            }
+            return match status.is_success() {
+                true => Ok(response),
+                false => Err(ask.subject.answer(response).await),
+            };
+        }
+    }
+
+    fn request(&self, ask: &Ask<'_>, header: Option<&HeaderValue>) -> RequestBuilder {
+        let mut request = self
+            .http
+            .request(ask.method.clone(), ask.url.clone())
+            .headers(ask.headers.clone());
+        if !matches!(ask.method, Method::GET | Method::HEAD) {
+            request = request.body(ask.body.clone());
+        }
+        match header.filter(|_| self.endpoint.owns(&ask.url)) {
+            Some(header) => request.header(AUTHORIZATION, header),
+            None => request,
+        }
+    }
+
+    pub(super) fn count_request(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn subject(&self, what: String) -> Subject {
+        Subject {
+            host: self.host.clone(),
+            what,
+        }
+    }
+
+    fn manifest_subject(&self, repository: &str, selector: &str) -> Subject {
+        let separator = if Digest::parse(selector).is_some() {
+            '@'
+        } else {
+            ':'
+        };
+        self.subject(format!("{}/{repository}{separator}{selector}", self.host))
+    }
+
+    fn manifest_ask<'a>(
+        &self,
+        method: Method,
+        repository: &str,
+        selector: &str,
+        subject: &'a Subject,
+    ) -> Ask<'a> {
+        let accept = HeaderValue::from_str(&MANIFEST_TYPES.join(", "))
+            .expect("constants of printable characters");
+        Ask {
+            method,
+            url: self
+                .endpoint
+                .url(repository, &format!("manifests/{selector}")),
+            headers: HeaderMap::from_iter([(ACCEPT, accept)]),
+            body: Bytes::new(),
+            scope: self.pull_scope(repository),
+            subject,
+        }
+    }
+
+    pub(super) fn pull_scope(&self, repository: &str) -> String {
+        format!("repository:{}:pull", self.endpoint.repository(repository))
+    }
+
+    pub(super) fn push_scope(&self, repository: &str) -> String {
+        format!(
+            "repository:{}:pull,push",
+            self.endpoint.repository(repository)
+        )
+    }
+}
+
+fn content_digest(headers: &HeaderMap) -> Option<Digest> {
+    Digest::parse(headers.get(CONTENT_DIGEST)?.to_str().ok()?)
+}
+
+async fn read_limited(mut response: Response, subject: &Subject) -> Result<Bytes> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|err| subject.transport(err))?
+    {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_MANIFEST_READ {
+            return Err(too_large(subject));
+        }
+    }
+    Ok(body.into())
+}
+
+fn too_large(subject: &Subject) -> Error {
+    subject.nonsense(format!(
+        "the manifest is larger than {} MiB",
+        MAX_MANIFEST_READ >> 20
+    ))
+}

@@ -1,0 +1,25 @@
+//! The registry protocol (OCI distribution) on reqwest: our own thin data plane.
+//!
+//! oci-client serves for names and media types only: its upload path loses digest
+//! mismatches, cannot renew credentials, and does not retry. Never here: which image goes
+//! where; that is the planner's and the engine's business.
+
+pub(crate) mod auth;
+mod client;
+mod credentials;
+mod download;
+mod endpoint;
+pub(crate) mod error;
+mod pool;
+mod retry;
+mod upload;
+
+pub(crate) use client::Registry;
+pub(crate) use download::Download;
+pub(crate) use pool::Registries;
+pub(crate) use upload::{Started, Upload};
+
+#[cfg(test)]
+pub(crate) mod liar;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! The registries of one run, opened when first used.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use castlink_core::{Failure, Result, config::Config, reference::EcrHost};
+use reqwest::{Client, redirect};
+use tokio::sync::{Mutex, Semaphore};
+
+use super::{
+    auth::{Auth, Identity},
+    client::Registry,
+    credentials,
+    endpoint::{Endpoint, certificates},
+    retry::Retry,
+};
+use crate::ecr::Ecr;
+
+/// A host that does not accept a connection in this time is tried again.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Small requests under way at once, at one registry. Apart from the blobs, so that a
+/// manifest never waits behind a layer.
+const SMALL_REQUESTS: usize = 32;
+
+/// Hops from a blob's address to its bytes.
+const REDIRECTS: usize = 10;
+
+/// What bounds every transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Time without a byte after which a transfer is cut.
+    pub(crate) stall: Duration,
+    /// Tries of one thing.
+    pub(crate) attempts: u32,
+}
+
+/// All registries of a run.
+#[derive(Debug)]
+pub(crate) struct Registries {
+    config: Config,
+    limits: Limits,
+    open: Mutex<HashMap<String, Arc<Registry>>>,
+    clients: Mutex<BTreeMap<Option<PathBuf>, Client>>,
+}
+
+impl Registries {
+    /// No registry is asked anything before it is used.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            config: config.clone(),
+            limits: Limits {
+                stall: Duration::from_secs(config.mirror.stall.max(1)),
+                attempts: config.mirror.attempts,
+            },
+            open: Mutex::default(),
+            clients: Mutex::default(),
+        }
+    }
+
+    /// The registry that references call `host`.
+    ///
+    /// # Errors
+    /// Exit 2 for unusable settings, 7 for credentials that are named and not there.
+    pub(crate) async fn get(&self, host: &str) -> Result<Arc<Registry>> {
+        let mut open = self.open.lock().await;
+        if let Some(registry) = open.get(host) {
+            return Ok(Arc::clone(registry));
+        }
+        let registry = Arc::new(self.connect(host).await?);
+        open.insert(host.to_owned(), Arc::clone(&registry));
+        Ok(registry)
+    }
+
+    /// Requests sent so far, to all of them.
+    pub(crate) async fn requests(&self) -> u64 {
+        self.open
+            .lock()
+            .await
+            .values()
+            .map(|registry| registry.requests())
+            .sum()
+    }
+
+    async fn connect(&self, host: &str) -> Result<Registry> {
+        let settings = self.config.registries.get(host);
+        let ecr = match EcrHost::parse(host) {
+            Some(parts) => Some(Arc::new(Ecr::open(host, &parts, &self.config.aws).await?)),
+            None => None,
+        };
+        let identity = match &ecr {
+            Some(ecr) => Identity::Ecr(Arc::clone(ecr)),
+            None => Identity::Stored(credentials::find(host, settings).await?),
+        };
+        Ok(Registry {
+            host: host.to_owned(),
+            endpoint: Endpoint::of(host, settings)?,
+            http: self
+                .client(settings.and_then(|settings| settings.ca.clone()))
+                .await?,
+            auth: Auth::new(identity),
+            retry: Retry::new(self.limits.attempts),
+            stall: self.limits.stall,
+            small: Arc::new(Semaphore::new(SMALL_REQUESTS)),
+            ecr,
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    /// One HTTP client for all registries with the same certificates: they share its pool.
+    async fn client(&self, ca: Option<PathBuf>) -> Result<Client> {
+        let mut clients = self.clients.lock().await;
+        if let Some(client) = clients.get(&ca) {
+            return Ok(client.clone());
+        }
+        let mut builder = Client::builder()
+            .user_agent(concat!("castlink/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(SMALL_REQUESTS)
+            // Many connections beat many streams of one: no head-of-line blocking, no windows.
+            .http1_only()
+            // A referer would carry signed URLs.
+            .referer(false)
+            .redirect(redirect::Policy::custom(follow));
+        if let Some(file) = &ca {
+            builder = builder.tls_certs_merge(certificates(file)?);
+        }
+        let client = builder
+            .build()
+            .map_err(|err| Failure::failed("setting up the HTTP client").because(err))?;
+        clients.insert(ca, client.clone());
+        Ok(client)
+    }
+}
+
+/// Credentials are dropped across hosts by the client itself; encryption is not given up.
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let was_secure = attempt
+        .previous()
+        .last()
+        .is_some_and(|url| url.scheme() == "https");
+    if attempt.previous().len() > REDIRECTS {
+        return attempt.error("too many redirects");
+    }
+    if was_secure && attempt.url().scheme() != "https" {
+        return attempt.error("redirected to an address without encryption");
+    }
+    attempt.follow()
+}

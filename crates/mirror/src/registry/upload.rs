@@ -1,0 +1,138 @@
+//! Writing a blob: a session and one streaming PUT of known length. Never in chunks: ECR
+//! answers chunks in its own way, and one PUT is also the cheapest form everywhere else.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{
+    Body, Method,
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION},
+};
+use url::Url;
+
+use super::{
+    client::{Ask, Registry},
+    error::{Kind, Result, Subject},
+};
+use crate::content::Blob;
+
+/// How long a registry may take to store a blob after its last byte.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What came of asking for an upload.
+#[derive(Debug)]
+pub(crate) enum Started {
+    /// The registry took the blob from the other repository: nothing to send.
+    Mounted,
+    /// Send it here.
+    Session(Upload),
+}
+
+/// An open upload session.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    url: Url,
+    scope: String,
+    subject: Subject,
+}
+
+impl Registry {
+    /// Opens an upload of `blob` into `repository`; with `from`, asks to mount it from
+    /// that repository. A refused mount is a session like any other.
+    pub(crate) async fn start_upload(
+        &self,
+        repository: &str,
+        blob: &Blob,
+        from: Option<&str>,
+    ) -> Result<Started> {
+        let subject = self.subject(format!(
+            "upload of {} to {}/{repository}",
+            blob.digest.short(),
+            self.host
+        ));
+        let mut url = self.endpoint.url(repository, "blobs/uploads/");
+        let mut scope = self.push_scope(repository);
+        if let Some(from) = from {
+            url.query_pairs_mut()
+                .append_pair("mount", blob.digest.as_str())
+                .append_pair("from", &self.endpoint.repository(from));
+            scope = format!("{scope} {}", self.pull_scope(from));
+        }
+        let ask = Ask {
+            method: Method::POST,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            scope: scope.clone(),
+            subject: &subject,
+        };
+        let response = self.small(&ask).await?;
+        if from.is_some() && response.status() == reqwest::StatusCode::CREATED {
+            return Ok(Started::Mounted);
+        }
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok());
+        let url = location.and_then(|location| ask.url.join(location).ok());
+        match url {
+            Some(url) => Ok(Started::Session(Upload {
+                url,
+                scope,
+                subject,
+            })),
+            None => Err(subject.nonsense("the registry opened no upload session")),
+        }
+    }
+
+    /// Sends the blob, once: a body that is gone cannot be sent again, so every failure
+    /// needs a new session. `body` must yield exactly `blob.size` bytes; the caller watches for
+    /// stalls while they flow.
+    pub(crate) async fn finish_upload(
+        &self,
+        upload: Upload,
+        blob: &Blob,
+        body: Body,
+    ) -> Result<()> {
+        let Upload {
+            mut url,
+            scope,
+            subject,
+        } = upload;
+        url.query_pairs_mut()
+            .append_pair("digest", blob.digest.as_str());
+        let header = self.auth.header(&self.http, &scope, &subject).await?;
+        let mut request = self
+            .http
+            .put(url.clone())
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, blob.size)
+            .timeout(upload_timeout(blob.size))
+            .body(body);
+        let used = header.filter(|_| self.endpoint.owns(&url));
+        if let Some(header) = &used {
+            request = request.header(AUTHORIZATION, header);
+        }
+        self.count_request();
+        let response = request.send().await.map_err(|err| subject.transport(err))?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        let session_lost = matches!(response.status().as_u16(), 404 | 416);
+        let renewable = response.status().as_u16() == 401 || response.status().as_u16() == 403;
+        if renewable {
+            self.auth.learn(&response, used.as_ref(), &scope).await;
+        }
+        let mut error = subject.answer(response).await;
+        if session_lost {
+            error.kind = Kind::Unavailable;
+        }
+        Err(error)
+    }
+}
+
+/// The last line of defence behind the stall timer: nothing moves slower than 16 kB/s for
+/// its whole length.
+fn upload_timeout(size: u64) -> Duration {
+    COMMIT_TIMEOUT + Duration::from_secs(size / 16_000)
+}

@@ -1,0 +1,328 @@
+//! What is said about a run: records, the table for people, the summary line, and the exit
+//! code that the images together amount to.
+
+use castlink_core::{
+    Exit, Printer,
+    app::Outcome,
+    printer::{bytes, count, symbol, table},
+    record::{Check, CheckStatus, ErrorInfo, MirrorStatus, Mirrored, Record},
+};
+
+use crate::{
+    content::Digest,
+    engine::Tally,
+    observe::Shared,
+    plan::{Action, ImageStep, Plan, Totals},
+};
+
+/// How an image ended, or would.
+#[derive(Debug)]
+pub(crate) enum Ending<'a> {
+    /// As the plan says, nothing done.
+    Planned,
+    /// The copy succeeded or failed.
+    Ran(Result<(), &'a Shared>),
+}
+
+/// Collects what became of the images.
+#[derive(Debug)]
+pub(crate) struct Report {
+    printer: Printer,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    /// Position in the plan: the table keeps the order of the input.
+    index: usize,
+    record: Mirrored,
+    exit: Exit,
+    optional: bool,
+}
+
+impl Report {
+    /// Nothing yet.
+    pub(crate) fn new(printer: &Printer) -> Self {
+        Self {
+            printer: printer.clone(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Says what became of an image: its record at once, its line in the table at the end.
+    /// Returns a line for people.
+    pub(crate) fn add(&mut self, index: usize, image: &ImageStep, ending: &Ending<'_>) -> String {
+        let (record, exit) = record(image, ending);
+        let optional = image.request.optional && exit != Exit::Done;
+        if optional {
+            self.warn(&record);
+        } else {
+            self.printer.record(&Record::Mirrored(record.clone()));
+        }
+        let line = sentence(&record);
+        self.rows.push(Row {
+            index,
+            record,
+            exit,
+            optional,
+        });
+        line
+    }
+
+    /// An image that nobody named is missing: worth a word, not a failure.
+    fn warn(&self, record: &Mirrored) {
+        let detail = record
+            .error
+            .as_ref()
+            .map_or_else(String::new, |error| error.message.clone());
+        self.printer.warn(format!(
+            "{} goes with a mirrored image and could not be copied: {detail}",
+            record.source
+        ));
+        self.printer.record(&Record::Check(Check {
+            id: "mirror.companion".into(),
+            status: CheckStatus::Warn,
+            subject: record.source.clone(),
+            detail,
+            hint: Some(
+                "kvisor's image scans need it; mirror it by name once it is published".into(),
+            ),
+        }));
+    }
+
+    /// The table, in the order of the input; nothing in JSON mode.
+    pub(crate) fn table(&mut self) {
+        self.rows.sort_by_key(|row| row.index);
+        let rows: Vec<Vec<String>> = self.rows.iter().map(Row::cells).collect();
+        for line in table(&rows) {
+            self.printer.line(line);
+        }
+        let failed = self.rows.iter().filter(|row| !row.optional);
+        for error in failed.filter_map(|row| row.record.error.as_ref()) {
+            self.printer
+                .line(format!("{} {}", symbol('!'), error.message));
+            if let Some(hint) = &error.hint {
+                self.printer.line(format!("    {hint}"));
+            }
+        }
+    }
+
+    /// The exit code of all images together.
+    pub(crate) fn exit(&self) -> Exit {
+        together(
+            self.rows
+                .iter()
+                .filter(|row| !row.optional)
+                .map(|row| row.exit),
+        )
+    }
+
+    /// The counters of the summary record.
+    pub(crate) fn outcome(&self, exit: Exit) -> Outcome {
+        let of = |status| {
+            self.rows
+                .iter()
+                .filter(|row| row.record.status == status && !row.optional)
+                .count() as u64
+        };
+        let mut outcome = Outcome::from(exit);
+        for (name, status) in [
+            ("copied", MirrorStatus::Copied),
+            ("present", MirrorStatus::Present),
+            ("planned", MirrorStatus::Planned),
+            ("conflict", MirrorStatus::Conflict),
+            ("failed", MirrorStatus::Failed),
+        ] {
+            if of(status) > 0 {
+                outcome = outcome.count(name, of(status));
+            }
+        }
+        outcome
+    }
+}
+
+impl Row {
+    fn cells(&self) -> Vec<String> {
+        let record = &self.record;
+        let (sign, word) = match record.status {
+            MirrorStatus::Copied => ('+', "copied"),
+            MirrorStatus::Planned => ('+', "to copy"),
+            MirrorStatus::Present => ('=', "present"),
+            MirrorStatus::Conflict => ('!', "conflict"),
+            MirrorStatus::Failed if self.optional => ('!', "missing"),
+            MirrorStatus::Failed => ('!', "failed"),
+        };
+        let size = if record.bytes > 0 {
+            bytes(record.bytes)
+        } else {
+            String::new()
+        };
+        let digest = record.digest.as_deref().and_then(Digest::parse);
+        let digest = digest
+            .map(|digest| digest.short().to_owned())
+            .unwrap_or_default();
+        vec![
+            symbol(sign).to_string(),
+            word.into(),
+            record.source.clone(),
+            digest,
+            size,
+            record.platforms.join(" "),
+        ]
+    }
+}
+
+/// Everything fine: 0. Some fine: 4. None: what the failures have in common, or 1.
+pub(crate) fn together(exits: impl Iterator<Item = Exit>) -> Exit {
+    let (fine, bad): (Vec<Exit>, Vec<Exit>) = exits.partition(|exit| *exit == Exit::Done);
+    let Some(first) = bad.first() else {
+        return Exit::Done;
+    };
+    let alike = bad.iter().all(|exit| exit == first);
+    match *first {
+        // A conflict stays one on every later run: "partly done, run again" would be a lie.
+        Exit::Conflict if alike => Exit::Conflict,
+        _ if !fine.is_empty() => Exit::Partial,
+        exit if alike => exit,
+        _ => Exit::Failed,
+    }
+}
+
+fn record(image: &ImageStep, ending: &Ending<'_>) -> (Mirrored, Exit) {
+    let mut record = Mirrored {
+        source: image.request.image.to_string(),
+        target: image.target.to_string(),
+        digest: None,
+        platforms: Vec::new(),
+        status: MirrorStatus::Present,
+        bytes: 0,
+        error: None,
+    };
+    let mut exit = Exit::Done;
+    let mut fail = |record: &mut Mirrored, failure: &Shared| {
+        exit = failure.exit();
+        record.status = if exit == Exit::Conflict {
+            MirrorStatus::Conflict
+        } else {
+            MirrorStatus::Failed
+        };
+        record.error = Some(failure.info());
+    };
+    match &image.action {
+        Action::Keep { digest, platforms } => {
+            record.digest = digest.as_ref().map(ToString::to_string);
+            record.platforms.clone_from(platforms);
+        }
+        Action::Leave(failure) => fail(&mut record, failure),
+        Action::Copy(copy) => {
+            record.digest = Some(copy.digest.to_string());
+            record.platforms.clone_from(&copy.platforms);
+            record.bytes = copy.bytes();
+            match ending {
+                Ending::Planned => record.status = MirrorStatus::Planned,
+                Ending::Ran(Ok(())) => record.status = MirrorStatus::Copied,
+                Ending::Ran(Err(failure)) => {
+                    record.bytes = 0;
+                    fail(&mut record, failure);
+                }
+            }
+        }
+    }
+    (record, exit)
+}
+
+fn sentence(record: &Mirrored) -> String {
+    let error = |error: &Option<ErrorInfo>| {
+        error
+            .as_ref()
+            .map_or_else(String::new, |error| error.message.clone())
+    };
+    match record.status {
+        MirrorStatus::Copied => format!("copied {} ({})", record.source, bytes(record.bytes)),
+        MirrorStatus::Present => format!("present {}", record.source),
+        MirrorStatus::Planned => format!("to copy {} ({})", record.source, bytes(record.bytes)),
+        MirrorStatus::Conflict => format!("conflict {}", error(&record.error)),
+        MirrorStatus::Failed => format!("failed {}", error(&record.error)),
+    }
+}
+
+/// What `plan` says under its table.
+pub(crate) fn plan_line(plan: &Plan) -> String {
+    let totals = plan.totals();
+    if totals.images == 0 {
+        return "no changes: everything that can be copied is at the target".into();
+    }
+    let Totals {
+        images,
+        repositories,
+        manifests,
+        blobs,
+        read,
+        sent,
+        mounts,
+        requests,
+    } = totals;
+    format!(
+        "{} to copy: {} to create, {} to write, {} to read ({}), {} to send, {} to mount; about {} to the target",
+        count(images, "image"),
+        count(repositories, "repository"),
+        count(manifests, "manifest"),
+        count(blobs, "blob"),
+        bytes(read),
+        bytes(sent),
+        count(mounts, "blob"),
+        count(requests, "request"),
+    )
+}
+
+/// What `copy` says at the end.
+pub(crate) fn copy_line(outcome: &Outcome, tally: &Tally, requests: u64, seconds: f64) -> String {
+    let number = |name: &str| outcome.counts.get(name).copied().unwrap_or(0);
+    if number("copied") + number("failed") + number("conflict") == 0 {
+        return format!(
+            "no changes: {} present, {requests} requests, {seconds:.1} s",
+            images(number("present"))
+        );
+    }
+    let mut parts = vec![format!("{} copied", images(number("copied")))];
+    for name in ["present", "conflict", "failed"] {
+        if number(name) > 0 {
+            parts.push(format!("{} {name}", number(name)));
+        }
+    }
+    format!(
+        "{}; {} sent, {} mounted, {requests} requests, {seconds:.1} s",
+        parts.join(", "),
+        bytes(tally.sent()),
+        bytes(tally.mounted()),
+    )
+}
+
+fn images(number: u64) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), "image")
+}
+
+#[cfg(test)]
+mod tests {
+    use castlink_core::Exit::{Conflict, Credentials, Done, Failed, Partial, Unreachable};
+
+    use super::*;
+
+    #[test]
+    fn many_endings_make_one() {
+        for (exits, want) in [
+            (&[][..], Done),
+            (&[Done, Done], Done),
+            (&[Done, Failed], Partial),
+            (&[Done, Credentials], Partial),
+            (&[Done, Conflict], Conflict),
+            (&[Conflict, Failed, Done], Partial),
+            (&[Conflict, Failed], Failed),
+            (&[Credentials, Credentials], Credentials),
+            (&[Unreachable], Unreachable),
+            (&[Unreachable, Credentials], Failed),
+        ] {
+            assert_eq!(together(exits.iter().copied()), want, "{exits:?}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Reading the source side: what a reference stands for, and everything below it.
+
+use std::collections::HashSet;
+
+use castlink_core::{Failure, ImageRef, Result};
+use futures::future::{BoxFuture, FutureExt as _, try_join_all};
+
+use crate::{
+    content::{Digest, Manifest, Tree},
+    registry::{Registries, error::Kind},
+};
+
+/// Indexes within indexes: deeper than anybody nests them, shallow enough for hostile input.
+const MAX_DEPTH: usize = 4;
+
+/// The most manifests of one image that are read.
+const MAX_MANIFESTS: usize = 512;
+
+/// A reference, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    /// Where it is read: the reference itself, or its twin.
+    pub(crate) source: ImageRef,
+    /// What it stands for.
+    pub(crate) digest: Digest,
+}
+
+/// The digest that `image` stands for. A pinned reference answers by itself.
+///
+/// # Errors
+/// When the registry has no such image, does not let us see it, or cannot be reached, and
+/// neither does the twin.
+pub(crate) async fn resolve(registries: &Registries, image: &ImageRef) -> Result<Resolved> {
+    if let Some(digest) = image.digest() {
+        let digest = Digest::parse(digest).ok_or_else(|| {
+            Failure::usage(format!("{image}: digest algorithms are sha256 and sha512"))
+        })?;
+        let source = image.clone();
+        return Ok(Resolved { source, digest });
+    }
+    with_twin(image, async |source| {
+        let registry = registries.get(source.registry()).await?;
+        let head = registry
+            .head_manifest(source.repository(), source.selector())
+            .await;
+        let digest = match head.map_err(Tried::of)? {
+            Some(digest) => digest,
+            None => {
+                let manifest = registry
+                    .get_manifest(source.repository(), source.selector())
+                    .await;
+                manifest.map_err(Tried::of)?.digest
+            }
+        };
+        Ok(Resolved {
+            source: source.clone(),
+            digest,
+        })
+    })
+    .await
+}
+
+/// Everything below `resolved`, read by digest: a tag that moves meanwhile mixes nothing.
+///
+/// # Errors
+/// As [`resolve`]; also when a manifest is malformed or has another digest.
+pub(crate) async fn fetch(
+    registries: &Registries,
+    resolved: &Resolved,
+) -> Result<(ImageRef, Tree)> {
+    with_twin(&resolved.source, async |source| {
+        let tree = read_tree(registries, source, &resolved.digest).await?;
+        Ok((source.clone(), tree))
+    })
+    .await
+}
+
+async fn read_tree(
+    registries: &Registries,
+    source: &ImageRef,
+    digest: &Digest,
+) -> Result<Tree, Tried> {
+    let mut read = read(registries, source, digest.clone(), 0).await?;
+    let root = read.pop().expect("what was asked for comes last");
+    let mut seen = HashSet::from([root.digest.clone()]);
+    read.retain(|manifest| seen.insert(manifest.digest.clone()));
+    Ok(Tree { root, below: read })
+}
+
+/// The manifest and all below it, children before parents.
+fn read<'a>(
+    registries: &'a Registries,
+    source: &'a ImageRef,
+    digest: Digest,
+    depth: usize,
+) -> BoxFuture<'a, Result<Vec<Manifest>, Tried>> {
+    async move {
+        let registry = registries.get(source.registry()).await?;
+        let manifest = registry
+            .get_manifest(source.repository(), digest.as_str())
+            .await
+            .map_err(Tried::of)?;
+        let children = manifest.children();
+        if children.len() > MAX_MANIFESTS || (depth >= MAX_DEPTH && !children.is_empty()) {
+            return Err(Tried::Final(Failure::failed(format!(
+                "{source}: the index is too large or nested too deep"
+            ))));
+        }
+        let below = children
+            .iter()
+            .map(|child| read(registries, source, child.digest.clone(), depth + 1));
+        let mut all: Vec<Manifest> = try_join_all(below).await?.into_iter().flatten().collect();
+        all.push(manifest);
+        Ok(all)
+    }
+    .boxed()
+}
+
+/// How one source failed.
+enum Tried {
+    /// Another source cannot help.
+    Final(Failure),
+    /// Another source may have it.
+    Elsewhere(Failure),
+}
+
+impl Tried {
+    fn of(error: crate::registry::error::Error) -> Self {
+        let elsewhere =
+            matches!(error.kind, Kind::NotFound | Kind::Denied) || error.kind.is_transient();
+        let failure = error.into_failure();
+        if elsewhere {
+            Self::Elsewhere(failure)
+        } else {
+            Self::Final(failure)
+        }
+    }
+}
+
+impl From<Failure> for Tried {
+    fn from(failure: Failure) -> Self {
+        Self::Final(failure)
+    }
+}
+
+/// Tries the twin of a CAST AI image when the image itself cannot be had; the first
+/// failure is the one to report.
+async fn with_twin<T>(
+    image: &ImageRef,
+    attempt: impl AsyncFn(&ImageRef) -> Result<T, Tried>,
+) -> Result<T> {
+    let first = match attempt(image).await {
+        Ok(value) => return Ok(value),
+        Err(Tried::Final(failure)) => return Err(failure),
+        Err(Tried::Elsewhere(failure)) => failure,
+    };
+    match image.twin() {
+        Some(twin) => attempt(&twin).await.map_err(|_| first),
+        None => Err(first),
+    }
+}

@@ -1,0 +1,189 @@
+//! Reading the target side: what a repository holds already. ECR is asked in batches; any
+//! other registry with one HEAD per thing.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_ecr::types::ImageIdentifier;
+use castlink_core::Result;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::{
+    content::Digest,
+    ecr::{Held, HeldTag, Mutability},
+    registry::{
+        Registry,
+        error::{Error, Kind},
+    },
+};
+
+/// HEAD requests prepared at once; the registry's own limit decides how many are under way.
+const AT_ONCE: usize = 32;
+
+/// One repository at the target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    /// False when the repository has to be created first (only ECR knows).
+    pub(crate) exists: bool,
+    /// Tags and manifests, of those that were asked for.
+    pub(crate) held: Held,
+    /// Blobs, of those that were asked for.
+    pub(crate) blobs: BTreeSet<Digest>,
+    /// Which tags can be moved; none when nobody asked, or the registry cannot say.
+    pub(crate) mutability: Option<Mutability>,
+}
+
+/// How a registry lets blobs be mounted from one repository into another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Mounting {
+    /// Not at all.
+    #[default]
+    Never,
+    /// As soon as the blob is there.
+    AfterUpload,
+    /// ECR: once a manifest in the source repository refers to the blob.
+    AfterImage,
+}
+
+/// What to ask a repository for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Selector {
+    /// A tag.
+    Tag(String),
+    /// A manifest.
+    Digest(Digest),
+}
+
+/// Which of `selectors` the repository holds; none when it does not exist.
+pub(crate) async fn manifests(
+    registry: &Registry,
+    repository: &str,
+    selectors: Vec<Selector>,
+) -> Result<Option<Held>> {
+    match registry.ecr() {
+        Some(ecr) => {
+            ecr.images(
+                repository,
+                &selectors.iter().map(Selector::id).collect::<Vec<_>>(),
+            )
+            .await
+        }
+        None => heads(registry, repository, selectors)
+            .await
+            .map(Some)
+            .map_err(Error::into_failure),
+    }
+}
+
+/// Which of `digests` the repository can serve as blobs.
+pub(crate) async fn blobs(
+    registry: &Registry,
+    repository: &str,
+    digests: Vec<Digest>,
+) -> Result<BTreeSet<Digest>> {
+    if let Some(ecr) = registry.ecr() {
+        return ecr.blobs(repository, &digests).await;
+    }
+    let asked = digests.into_iter().map(|digest| async move {
+        let there = registry.has_blob(repository, &digest).await?;
+        Ok::<_, Error>(there.then_some(digest))
+    });
+    let found: Vec<Option<Digest>> = stream::iter(asked)
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
+        .map_err(Error::into_failure)?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Which tags of the repository can be moved, where `asked`; none when the registry cannot
+/// say.
+pub(crate) async fn mutability(
+    registry: &Registry,
+    repository: &str,
+    asked: bool,
+) -> Result<Option<Mutability>> {
+    match registry.ecr().filter(|_| asked) {
+        Some(ecr) => Ok(ecr
+            .mutability(&[repository.to_owned()])
+            .await?
+            .remove(repository)),
+        None => Ok(None),
+    }
+}
+
+/// How the registry mounts.
+pub(crate) async fn mounting(registry: &Registry) -> Mounting {
+    match registry.ecr() {
+        None => Mounting::AfterUpload,
+        Some(ecr) if ecr.mounting().await => Mounting::AfterImage,
+        Some(_) => Mounting::Never,
+    }
+}
+
+async fn heads(
+    registry: &Registry,
+    repository: &str,
+    selectors: Vec<Selector>,
+) -> Result<Held, Error> {
+    let asked = selectors.into_iter().map(|selector| async move {
+        let digest = match registry.head_manifest(repository, selector.text()).await {
+            Ok(Some(digest)) => Some(digest),
+            Ok(None) => Some(
+                registry
+                    .get_manifest(repository, selector.text())
+                    .await?
+                    .digest,
+            ),
+            Err(error) if error.kind == Kind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok((selector, digest))
+    });
+    let answers: Vec<_> = stream::iter(asked)
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut held = Held::default();
+    for (selector, digest) in answers {
+        let Some(digest) = digest else { continue };
+        held.manifests.insert(digest.clone());
+        if let Selector::Tag(tag) = selector {
+            let platforms = Vec::new();
+            held.tags.insert(tag, HeldTag { digest, platforms });
+        }
+    }
+    Ok(held)
+}
+
+impl Selector {
+    fn text(&self) -> &str {
+        match self {
+            Self::Tag(tag) => tag,
+            Self::Digest(digest) => digest.as_str(),
+        }
+    }
+
+    fn id(&self) -> ImageIdentifier {
+        let id = ImageIdentifier::builder();
+        match self {
+            Self::Tag(tag) => id.image_tag(tag).build(),
+            Self::Digest(digest) => id.image_digest(digest.as_str()).build(),
+        }
+    }
+}
+
+impl Holdings {
+    /// True when `tag` points at something else and cannot be moved.
+    pub(crate) fn is_taken(&self, tag: &str, digest: &Digest) -> bool {
+        let other = self
+            .held
+            .tags
+            .get(tag)
+            .is_some_and(|held| held.digest != *digest);
+        other
+            && self
+                .mutability
+                .as_ref()
+                .is_some_and(|rule| rule.is_immutable(tag))
+    }
+}
