@@ -1,1 +1,45 @@
-fn main() {}
+//! `castlink-upgrade`: finds every image reference of a namespace, points live workloads
+//! at mirrored images, watches the rollouts, and takes back what fails.
+//!
+//! Never here: registries. What can be pulled is known from the records on stdin.
+
+use std::process::ExitCode;
+
+use castlink_core::{
+    Context, Result,
+    app::{self, Outcome},
+};
+
+mod apply;
+mod args;
+mod client;
+mod cluster;
+mod engine;
+mod images;
+mod journal;
+mod mapping;
+mod nodes;
+mod owner;
+mod patch;
+mod plan;
+mod pods;
+mod preflight;
+mod report;
+mod rollback;
+mod rollout;
+mod status;
+mod workload;
+
+fn main() -> ExitCode {
+    app::run(run)
+}
+
+async fn run(cli: args::Cli, context: Context) -> Result<Outcome> {
+    match cli.verb {
+        args::Verb::Images(_) => images::run(&context).await,
+        args::Verb::Plan(verb) => apply::plan_only(verb, &context).await,
+        args::Verb::Apply(verb) => apply::run(verb, &context).await,
+        args::Verb::Status(verb) => status::run(verb, &context).await,
+        args::Verb::Rollback(verb) => rollback::run(verb, &context).await,
+    }
+}

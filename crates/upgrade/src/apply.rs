@@ -1,0 +1,275 @@
+//! The verbs `plan` and `apply`, and the sequence that `apply` and `rollback` share:
+//! preflight, journal, rollouts, verification, report.
+
+use std::collections::HashSet;
+
+use castlink_core::{
+    Context, Exit, Printer, Result,
+    app::Outcome,
+    progress::{Progress, Unit},
+    record::ChangeStatus,
+};
+
+use crate::{
+    args::{ApplyArgs, PlanArgs, Rollback, RolloutArgs, SourceArgs},
+    client::Cluster,
+    cluster::Observed,
+    engine::{Direction, Ended, Engine},
+    journal::Journal,
+    mapping::Mapping,
+    plan::{Action, Plan, Step, Trust, plan},
+    report,
+    rollout::{Limits, watch::World},
+    workload::Workload,
+};
+
+/// A connected command: the cluster, what was seen in it, and where output goes.
+pub(crate) struct Session<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) cluster: Cluster,
+    pub(crate) seen: Observed,
+}
+
+/// How a plan is carried out.
+pub(crate) struct Execution<'a> {
+    pub(crate) verb: &'static str,
+    pub(crate) direction: Direction,
+    pub(crate) rollout: &'a RolloutArgs,
+    pub(crate) rollback: Rollback,
+}
+
+/// `plan`: shows what would change.
+pub(crate) async fn plan_only(args: PlanArgs, context: &Context) -> Result<Outcome> {
+    let (session, plan, mapping) = prepare(&args.source, context, Trust::Planned).await?;
+    report::plan(&plan, &session, mapping.registry().as_deref());
+    let left_alone = left_alone(&plan);
+    let exit = match () {
+        () if left_alone != Exit::Done => left_alone,
+        () if args.exit_code && !plan.is_empty() => Exit::Pending,
+        () => Exit::Done,
+    };
+    Ok(report::counted(exit, &plan, &[]))
+}
+
+/// `apply`: makes the changes.
+pub(crate) async fn run(args: ApplyArgs, context: &Context) -> Result<Outcome> {
+    let (session, plan, _) = prepare(&args.source, context, Trust::Copied).await?;
+    let execution = Execution {
+        verb: "apply",
+        direction: Direction::Forward,
+        rollout: &args.rollout,
+        rollback: args.rollout.rollback,
+    };
+    execute(&session, plan, &execution).await
+}
+
+async fn prepare<'a>(
+    source: &SourceArgs,
+    context: &'a Context,
+    trust: Trust,
+) -> Result<(Session<'a>, Plan, Mapping)> {
+    let mapping = Mapping::read(source, &context.config)?;
+    let session = Session::open(context).await?;
+    let plan = plan(
+        &session.seen.workloads,
+        &session.seen.nodes,
+        &mapping,
+        trust,
+    );
+    Ok((session, plan, mapping))
+}
+
+impl<'a> Session<'a> {
+    /// Connects and looks.
+    pub(crate) async fn open(context: &'a Context) -> Result<Self> {
+        let cluster = Cluster::connect(&context.config.kube, &context.printer).await?;
+        let seen = cluster.observe(&context.printer).await?;
+        Ok(Self {
+            context,
+            cluster,
+            seen,
+        })
+    }
+
+    pub(crate) fn printer(&self) -> &Printer {
+        &self.context.printer
+    }
+}
+
+/// Carries out `plan`; only what fails before the first patch is an error.
+pub(crate) async fn execute(
+    session: &Session<'_>,
+    plan: Plan,
+    how: &Execution<'_>,
+) -> Result<Outcome> {
+    report::left_alone(&plan, session.printer());
+    if plan.is_empty() {
+        report::nothing_to_do(&plan, session.printer());
+        return Ok(report::counted(left_alone(&plan), &plan, &[]));
+    }
+    session.cluster.check_rights(&plan).await?;
+    let (accepted, mut ended) = dry_run(session, &plan).await;
+    let mut run = None;
+    if !accepted.is_empty() {
+        let journal = open_journal(session, &accepted, how)?;
+        run = Some(journal.dir.clone()).filter(|_| how.direction == Direction::Forward);
+        ended.extend(roll(session, accepted, how, journal).await?);
+    }
+    report::ended(&plan, &ended, session.printer());
+    report::journal(run.as_deref(), &ended, session.printer());
+    let exits = ended.iter().map(|one| one.exit).chain([left_alone(&plan)]);
+    Ok(report::counted(worst(exits), &plan, &ended))
+}
+
+/// Separates what the server would refuse from what it accepts.
+async fn dry_run(session: &Session<'_>, plan: &Plan) -> (Vec<Step>, Vec<Ended>) {
+    let refused = session.cluster.dry_run(plan).await;
+    let mut accepted = Vec::new();
+    let mut ended = Vec::new();
+    for step in plan.patches() {
+        match refused.get(&step.id) {
+            None => accepted.push(step.clone()),
+            Some(failure) => {
+                session
+                    .printer()
+                    .note(format!("{}: left alone: {}", step.id, failure.one_line()));
+                ended.push(Ended::refused(step.clone(), failure));
+            }
+        }
+    }
+    (accepted, ended)
+}
+
+/// A journal that holds what is going to be done: before any of it is.
+fn open_journal(session: &Session<'_>, steps: &[Step], how: &Execution<'_>) -> Result<Journal> {
+    let mut journal = Journal::create(how.rollout.run_dir.as_deref(), &session.cluster, how.verb)?;
+    journal.write(
+        steps
+            .iter()
+            .flat_map(|step| step.changes(ChangeStatus::Planned, None)),
+    )?;
+    session
+        .printer()
+        .detail(format!("journal: {}", journal.dir.display()));
+    Ok(journal)
+}
+
+/// The patches and their rollouts, then a second look.
+async fn roll(
+    session: &Session<'_>,
+    steps: Vec<Step>,
+    how: &Execution<'_>,
+    mut journal: Journal,
+) -> Result<Vec<Ended>> {
+    let kinds: HashSet<_> = steps.iter().map(|step| step.id.kind).collect();
+    let world = World::follow(&session.cluster, &session.seen, &kinds);
+    let count = steps.len() as u64;
+    let progress = Progress::start(session.printer(), "rollouts", Unit::Items, count, count);
+    let settings = &session.context.config.upgrade;
+    let engine = Engine {
+        cluster: &session.cluster,
+        world: &world,
+        limits: Limits::of(settings),
+        parallel: settings.parallel,
+        rollback: how.rollback,
+        direction: how.direction,
+        progress: &progress,
+    };
+    let mut ended = engine.run(steps).await;
+    drop(progress);
+    verify(session, &mut ended).await;
+    journal.write(
+        ended
+            .iter()
+            .flat_map(|one| one.step.changes(one.status, one.error.as_ref())),
+    )?;
+    Ok(ended)
+}
+
+/// Observes again: is what was written still there?
+async fn verify(session: &Session<'_>, ended: &mut [Ended]) {
+    let now = match session.cluster.templates().await {
+        Ok(now) => now,
+        Err(failure) => {
+            return session.printer().warn(format!(
+                "the result could not be verified: {}",
+                failure.one_line()
+            ));
+        }
+    };
+    for one in ended
+        .iter_mut()
+        .filter(|one| one.status == ChangeStatus::Applied)
+    {
+        if let Some(note) = put_back(&one.step, &now) {
+            one.overrule(note);
+        }
+    }
+}
+
+/// Tells who has already undone a step.
+fn put_back(step: &Step, now: &[Workload]) -> Option<String> {
+    let Some(workload) = now.iter().find(|workload| workload.id == step.id) else {
+        return Some(format!("{} was deleted", step.id));
+    };
+    step.replacements().iter().find_map(|one| {
+        let field = workload
+            .fields
+            .iter()
+            .find(|field| field.slot == one.slot)?;
+        let owner = workload
+            .owner
+            .as_deref()
+            .map(|owner| format!(" (owner: {owner})"))
+            .unwrap_or_default();
+        (field.literal != one.to)
+            .then(|| format!("{} was changed back to {}{owner}", one.slot, field.literal))
+    })
+}
+
+/// What the steps that were left alone ask the process to return.
+fn left_alone(plan: &Plan) -> Exit {
+    worst(plan.steps.iter().map(|step| match step.action {
+        Action::Skip { exit, .. } => exit,
+        _ => Exit::Done,
+    }))
+}
+
+/// The exit of several endings: what stops everything before what asks for a decision,
+/// before what was put back, before what another run can do.
+pub(crate) fn worst(exits: impl IntoIterator<Item = Exit>) -> Exit {
+    const ORDER: [Exit; 6] = [
+        Exit::Credentials,
+        Exit::Unreachable,
+        Exit::Conflict,
+        Exit::RolledBack,
+        Exit::Partial,
+        Exit::Failed,
+    ];
+    let all: Vec<Exit> = exits.into_iter().collect();
+    ORDER
+        .into_iter()
+        .find(|exit| all.contains(exit))
+        .unwrap_or(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_ending_decides() {
+        for (exits, want) in [
+            (&[][..], Exit::Done),
+            (&[Exit::Done, Exit::Partial], Exit::Partial),
+            (&[Exit::Partial, Exit::RolledBack], Exit::RolledBack),
+            (
+                &[Exit::RolledBack, Exit::Conflict, Exit::Partial],
+                Exit::Conflict,
+            ),
+            (&[Exit::Conflict, Exit::Credentials], Exit::Credentials),
+        ] {
+            assert_eq!(worst(exits.iter().copied()), want);
+        }
+    }
+}

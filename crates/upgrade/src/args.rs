@@ -1,0 +1,216 @@
+//! The command line of `castlink-upgrade`, and how its flags lay over the configuration.
+
+use std::{path::PathBuf, time::Duration};
+
+use castlink_core::{
+    app::Command,
+    cli::{self, KubeArgs, OutputArgs},
+    config::Config,
+    reference::Layout,
+};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Points live workloads at mirrored images, watches the rollouts, rolls back
+#[derive(Debug, Parser)]
+#[command(name = "castlink-upgrade", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// List every image reference of the namespace and who uses it
+    Images(ImagesArgs),
+    /// Show which references would change
+    Plan(PlanArgs),
+    /// Patch the workloads, watch their rollouts, take back what fails
+    Apply(ApplyArgs),
+    /// Is any public reference left, in templates or in running pods?
+    Status(StatusArgs),
+    /// Put back what a run changed, where nobody has changed it since
+    Rollback(RollbackArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagesArgs {
+    #[command(flatten)]
+    kube: KubeArgs,
+}
+
+/// Where targets come from: records on stdin, or a rule.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SourceArgs {
+    /// `-`: read `mirrored` records from stdin, as `castlink-mirror copy` writes them
+    #[arg(value_name = "-", value_parser = ["-"], required_unless_present = "to")]
+    pub(crate) input: Option<String>,
+    /// Target registry. Without `-`, every reference is taken to be mirrored there;
+    /// with it, only records of this registry count
+    #[arg(long, value_name = "REGISTRY")]
+    pub(crate) to: Option<String>,
+    /// How target names are built from the reference, with --to alone
+    #[arg(long, value_enum, value_name = "LAYOUT")]
+    pub(crate) layout: Option<Layout>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Exit 3 when there is something to change
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+    #[command(flatten)]
+    kube: KubeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
+    #[command(flatten)]
+    kube: KubeArgs,
+}
+
+/// How rollouts are run.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Rollout options")]
+pub(crate) struct RolloutArgs {
+    /// What to put back when a rollout fails
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub(crate) rollback: Rollback,
+    /// How long one rollout may take [default: 10m]
+    #[arg(long, value_parser = cli::duration, value_name = "DURATION")]
+    timeout: Option<Duration>,
+    /// Rollouts under way at once [default: 8]
+    #[arg(long, value_name = "N")]
+    parallel: Option<usize>,
+    /// How long a finished rollout is watched for crashes [default: 5s]
+    #[arg(long, value_parser = cli::duration, value_name = "DURATION")]
+    soak: Option<Duration>,
+    /// Where the journal of this run goes [default: a new directory below
+    /// $XDG_STATE_HOME/castlink/runs]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+}
+
+/// What is put back when a rollout fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rollback {
+    /// The workloads that failed
+    #[default]
+    Failed,
+    /// Everything that this run changed
+    All,
+    /// Nothing
+    None,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The private registry; any other is public [default: every ECR registry is private]
+    #[arg(long, value_name = "REGISTRY")]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
+    kube: KubeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// The run: its name, its directory, or `last`; without it, the runs are listed
+    #[arg(value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
+    #[command(flatten)]
+    kube: KubeArgs,
+}
+
+impl RolloutArgs {
+    fn apply(&self, config: &mut Config) {
+        let upgrade = &mut config.upgrade;
+        if let Some(timeout) = self.timeout {
+            upgrade.timeout = timeout.as_secs();
+        }
+        if let Some(parallel) = self.parallel {
+            upgrade.parallel = parallel;
+        }
+        if let Some(soak) = self.soak {
+            upgrade.soak = soak.as_secs();
+        }
+    }
+}
+
+impl Command for Cli {
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+
+    fn verb(&self) -> &'static str {
+        match self.verb {
+            Verb::Images(_) => "images",
+            Verb::Plan(_) => "plan",
+            Verb::Apply(_) => "apply",
+            Verb::Status(_) => "status",
+            Verb::Rollback(_) => "rollback",
+        }
+    }
+
+    fn is_stage(&self) -> bool {
+        matches!(self.verb, Verb::Images(_))
+    }
+
+    fn apply(&self, config: &mut Config) {
+        match &self.verb {
+            Verb::Images(verb) => verb.kube.apply(config),
+            Verb::Plan(verb) => verb.kube.apply(config),
+            Verb::Status(verb) => verb.kube.apply(config),
+            Verb::Apply(verb) => {
+                verb.kube.apply(config);
+                verb.rollout.apply(config);
+            }
+            Verb::Rollback(verb) => {
+                verb.kube.apply(config);
+                verb.rollout.apply(config);
+            }
+        }
+    }
+
+    fn after_interrupt(&self) -> &'static str {
+        match self.verb {
+            Verb::Apply(_) => {
+                "run it again to complete it, or `castlink-upgrade rollback last` to put back what it changed"
+            }
+            _ => "run it again: it does only what is missing",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn targets_come_from_records_or_a_rule() {
+        for (line, ok) in [
+            ("plan -", true),
+            ("plan --to r.example", true),
+            ("apply - --to r.example", true),
+            ("apply", false),
+            ("apply records.json", false),
+        ] {
+            let words = std::iter::once("castlink-upgrade").chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(words).is_ok(), ok, "{line}");
+        }
+    }
+}

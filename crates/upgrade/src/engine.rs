@@ -1,0 +1,339 @@
+//! Carries out one step: patch, wait for the rollout, put back what failed. It decides
+//! nothing but what the state of the rollout decides.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use castlink_core::{
+    Exit, Failure,
+    progress::{Item, Progress},
+    record::{ChangeStatus, ErrorInfo},
+};
+use futures::{StreamExt, stream};
+
+use crate::{
+    args::Rollback,
+    client::Cluster,
+    patch::{Mode, Patched},
+    plan::Step,
+    rollout::{
+        End, Limits,
+        cause::Pulls,
+        verdict::{Look, readiness},
+        wait_for,
+        watch::{Goal, World},
+    },
+    workload::Id,
+};
+
+/// How long a restored workload is watched: it ran on these images before, or it did not.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// Runs steps against one cluster.
+pub(crate) struct Engine<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) world: &'a World,
+    pub(crate) limits: Limits,
+    pub(crate) parallel: usize,
+    pub(crate) rollback: Rollback,
+    pub(crate) direction: Direction,
+    pub(crate) progress: &'a Progress,
+}
+
+/// Where a step leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// To mirrored images: a rollout that fails is taken back.
+    Forward,
+    /// To what was there before: the references count, even where they do not run.
+    Back,
+}
+
+/// What became of a step, what it asks the process to return, and a note for people.
+type Ending = (ChangeStatus, Exit, String);
+
+/// How a step ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) step: Step,
+    pub(crate) status: ChangeStatus,
+    /// What this ending asks the process to return.
+    pub(crate) exit: Exit,
+    pub(crate) error: Option<ErrorInfo>,
+    /// For people: `paused: nothing rolls`, or why it failed.
+    pub(crate) note: String,
+    pub(crate) took: Duration,
+    pub(crate) before: Health,
+    pub(crate) after: Health,
+}
+
+/// How many pods of a workload are ready, and what the others suffer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Health {
+    pods: Option<(i64, i64)>,
+    trouble: Option<String>,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.pods, &self.trouble) {
+            (None, _) => f.write_str("-"),
+            (Some((ready, desired)), None) => write!(f, "{ready}/{desired} ready"),
+            (Some((ready, desired)), Some(trouble)) => write!(f, "{ready}/{desired} {trouble}"),
+        }
+    }
+}
+
+impl Health {
+    fn of(look: &Look<'_>) -> Self {
+        let pods = look.object.filter(|_| look.id.kind.rolls());
+        let late = look
+            .pods
+            .iter()
+            .filter(|pod| !pod.ready && !pod.terminating);
+        Self {
+            pods: pods.map(|object| readiness(look.id.kind, &object.data)),
+            trouble: late
+                .flat_map(|pod| &pod.troubles)
+                .map(|trouble| trouble.reason.clone())
+                .next(),
+        }
+    }
+}
+
+impl Engine<'_> {
+    /// Runs all `steps`, several at once, started in their order.
+    pub(crate) async fn run(&self, steps: Vec<Step>) -> Vec<Ended> {
+        let mut ended: Vec<Ended> = stream::iter(steps)
+            .map(|step| self.step(step))
+            .buffer_unordered(self.parallel.max(1))
+            .collect()
+            .await;
+        let failed = ended
+            .iter()
+            .any(|one| matches!(one.status, ChangeStatus::Failed | ChangeStatus::RolledBack));
+        if failed && self.rollback == Rollback::All {
+            self.take_back_all(&mut ended).await;
+        }
+        ended.sort_by(|a, b| a.step.id.cmp(&b.step.id));
+        ended
+    }
+
+    async fn step(&self, step: Step) -> Ended {
+        let item = self.progress.item(&step.id.to_string(), 1);
+        let start = Instant::now();
+        let before = self.health(&step.id);
+        let (status, exit, note) = self.forward(&step, &item).await;
+        item.advance(1);
+        let ended = Ended {
+            error: error(exit, &note),
+            after: self.health(&step.id),
+            took: start.elapsed(),
+            before,
+            step,
+            status,
+            exit,
+            note,
+        };
+        drop(item);
+        self.progress.finished(&ended);
+        ended
+    }
+
+    async fn forward(&self, step: &Step, item: &Item) -> Ending {
+        let patched = self
+            .cluster
+            .patch(&step.id, step.replacements(), Mode::Real)
+            .await;
+        let patched = match patched {
+            Ok(patched) => patched,
+            Err(failure) => return refused(&failure),
+        };
+        if !patched.changed {
+            return (
+                ChangeStatus::Unchanged,
+                Exit::Done,
+                "in place already".into(),
+            );
+        }
+        match self
+            .wait(step, patched, self.limits, self.direction, item)
+            .await
+        {
+            End::Done(note) => (ChangeStatus::Applied, Exit::Done, note.unwrap_or_default()),
+            End::Unfinished(text) => (ChangeStatus::Failed, Exit::Partial, text),
+            End::Overruled(text) => (ChangeStatus::Failed, Exit::Conflict, text),
+            End::Failed(text) if self.direction == Direction::Back => (
+                ChangeStatus::Applied,
+                Exit::Partial,
+                format!("it does not run on its old images: {text}"),
+            ),
+            End::Failed(text) if self.rollback == Rollback::None => {
+                (ChangeStatus::Failed, Exit::Partial, text)
+            }
+            End::Failed(text) => self.take_back(step, text, item).await,
+        }
+    }
+
+    async fn wait(
+        &self,
+        step: &Step,
+        patched: Patched,
+        limits: Limits,
+        direction: Direction,
+        item: &Item,
+    ) -> End {
+        if !step.id.kind.rolls() {
+            return End::Done(Some("from its next run on".into()));
+        }
+        let goal = Goal {
+            id: step.id.clone(),
+            generation: patched.generation,
+            wanted: step.wanted(),
+            pulls: if direction == Direction::Back {
+                Pulls::Any
+            } else {
+                Pulls::Refused
+            },
+        };
+        wait_for(self.cluster, self.world, &goal, limits, |text| {
+            item.say(text)
+        })
+        .await
+    }
+
+    /// Restores the references of one workload, where they are still ours.
+    async fn take_back(&self, step: &Step, why: String, item: &Item) -> Ending {
+        item.say(format!("rolling back: {why}"));
+        let back = step.reversed();
+        let patched = match self
+            .cluster
+            .patch(&back.id, back.replacements(), Mode::Real)
+            .await
+        {
+            Ok(patched) => patched,
+            Err(failure) => {
+                let text = format!("{why}; not rolled back: {}", failure.one_line());
+                return (ChangeStatus::Failed, partial(failure.exit()), text);
+            }
+        };
+        let limits = Limits {
+            timeout: SETTLE.min(self.limits.timeout),
+            soak: Duration::ZERO,
+        };
+        let text = match self
+            .wait(&back, patched, limits, Direction::Back, item)
+            .await
+        {
+            End::Done(_) => why,
+            End::Overruled(text) | End::Unfinished(text) | End::Failed(text) => {
+                format!("{why}; on its old images: {text}")
+            }
+        };
+        (ChangeStatus::RolledBack, Exit::RolledBack, text)
+    }
+
+    /// Takes back what succeeded, last first.
+    async fn take_back_all(&self, ended: &mut [Ended]) {
+        for one in ended
+            .iter_mut()
+            .rev()
+            .filter(|one| one.status == ChangeStatus::Applied)
+        {
+            let item = self.progress.item(&one.step.id.to_string(), 0);
+            let why = "another workload failed".to_owned();
+            (one.status, one.exit, one.note) = self.take_back(&one.step, why, &item).await;
+            one.error = error(one.exit, &one.note);
+            one.after = self.health(&one.step.id);
+        }
+    }
+
+    fn health(&self, id: &Id) -> Health {
+        let goal = Goal {
+            id: id.clone(),
+            generation: 0,
+            wanted: Vec::new(),
+            pulls: Pulls::Refused,
+        };
+        self.world.look(&goal, Health::of)
+    }
+}
+
+impl Ended {
+    /// A step that was not tried, because the server would refuse it.
+    pub(crate) fn refused(step: Step, failure: &Failure) -> Self {
+        let (status, exit, note) = refused(failure);
+        Self {
+            error: error(exit, &note),
+            step,
+            status,
+            exit,
+            note,
+            took: Duration::ZERO,
+            before: Health::default(),
+            after: Health::default(),
+        }
+    }
+
+    /// A change that did not stay.
+    pub(crate) fn overrule(&mut self, note: String) {
+        (self.status, self.exit) = (ChangeStatus::Failed, Exit::Conflict);
+        self.error = error(self.exit, &note);
+        self.note = note;
+    }
+
+    /// What became of it, in two words.
+    pub(crate) fn word(&self) -> &'static str {
+        match self.status {
+            ChangeStatus::Applied if self.step.id.kind.rolls() && self.note.is_empty() => {
+                "rolled out"
+            }
+            ChangeStatus::Applied => "patched",
+            ChangeStatus::RolledBack => "rolled back",
+            ChangeStatus::Unchanged => "unchanged",
+            ChangeStatus::Planned | ChangeStatus::Skipped => "skipped",
+            ChangeStatus::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.step.id, self.word())?;
+        if self.after.pods.is_some() {
+            write!(f, ", {} after {:.1} s", self.after, self.took.as_secs_f64())?;
+        }
+        if self.note.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": {}", self.note)
+        }
+    }
+}
+
+fn refused(failure: &Failure) -> (ChangeStatus, Exit, String) {
+    (
+        ChangeStatus::Failed,
+        partial(failure.exit()),
+        failure.one_line(),
+    )
+}
+
+/// One workload that failed leaves the others done.
+fn partial(exit: Exit) -> Exit {
+    if exit == Exit::Failed {
+        Exit::Partial
+    } else {
+        exit
+    }
+}
+
+fn error(exit: Exit, note: &str) -> Option<ErrorInfo> {
+    (exit != Exit::Done).then(|| ErrorInfo {
+        code: exit.name().into(),
+        message: note.to_owned(),
+        hint: None,
+    })
+}

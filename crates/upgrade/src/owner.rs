@@ -1,0 +1,132 @@
+//! Who else manages a workload, read from its labels, annotations and managed fields.
+//! A patch holds only until its owner writes again, so plans and reports name it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::DynamicObject;
+
+/// Labels and annotations that name the tool, most specific first. The value is the
+/// tool's name for the object's group (release, application).
+const MARKS: [(&str, &str); 6] = [
+    ("argocd", "argocd.argoproj.io/instance"),
+    ("argocd", "argocd.argoproj.io/tracking-id"),
+    ("flux", "helm.toolkit.fluxcd.io/name"),
+    ("flux", "kustomize.toolkit.fluxcd.io/name"),
+    ("helm", "meta.helm.sh/release-name"),
+    ("olm", "olm.owner"),
+];
+
+/// Managers of fields and the tool they belong to, when no label says so.
+const MANAGERS: [(&str, &str); 6] = [
+    ("castware-operator", "castware-operator"),
+    ("terraform", "terraform"),
+    ("hashicorp", "terraform"),
+    ("helm", "helm"),
+    ("argocd", "argocd"),
+    ("kubectl-client-side-apply", "kubectl-apply"),
+];
+
+/// The tool that manages `object`: `helm:castai-agent`, `argocd:platform`, `terraform`.
+pub(crate) fn of(object: &DynamicObject) -> Option<String> {
+    let metadata = &object.metadata;
+    if value(metadata, "app.kubernetes.io/managed-by") == Some("castware-operator") {
+        return Some("castware-operator".into());
+    }
+    MARKS
+        .iter()
+        .find_map(|(tool, key)| Some(format!("{tool}:{}", group(value(metadata, key)?))))
+        .or_else(|| manager(metadata))
+}
+
+/// The object that made this one and would put a change back: `ReplicaSet/x`.
+pub(crate) fn controller(metadata: &ObjectMeta) -> Option<String> {
+    let owner = metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.controller == Some(true))?;
+    Some(format!("{}/{}", owner.kind, owner.name))
+}
+
+/// The tool alone: `helm` of `helm:castai-agent`.
+pub(crate) fn tool(owner: &str) -> &str {
+    owner.split(':').next().unwrap_or(owner)
+}
+
+fn value<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    let find = |map: &'a Option<std::collections::BTreeMap<String, String>>| map.as_ref()?.get(key);
+    find(&metadata.labels)
+        .or_else(|| find(&metadata.annotations))
+        .map(String::as_str)
+}
+
+/// An Argo CD tracking id is `application:group/kind:namespace/name`.
+fn group(value: &str) -> &str {
+    value.split(':').next().unwrap_or(value)
+}
+
+fn manager(metadata: &ObjectMeta) -> Option<String> {
+    let names = || {
+        metadata
+            .managed_fields
+            .iter()
+            .flatten()
+            .filter_map(|entry| entry.manager.as_deref())
+    };
+    MANAGERS
+        .iter()
+        .find(|(needle, _)| names().any(|name| name.to_lowercase().contains(needle)))
+        .map(|(_, tool)| (*tool).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn check(metadata: Value, want: Option<&str>) {
+        let object: DynamicObject = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+        assert_eq!(of(&object).as_deref(), want, "{metadata}");
+    }
+
+    #[test]
+    fn owners_by_label_annotation_and_field_manager() {
+        check(json!({}), None);
+        check(
+            json!({"annotations": {"meta.helm.sh/release-name": "castai-agent"}}),
+            Some("helm:castai-agent"),
+        );
+        check(
+            json!({"annotations": {
+                "meta.helm.sh/release-name": "a",
+                "argocd.argoproj.io/tracking-id": "platform:apps/Deployment:castai-agent/x",
+            }}),
+            Some("argocd:platform"),
+        );
+        check(
+            json!({"labels": {"app.kubernetes.io/managed-by": "castware-operator"}}),
+            Some("castware-operator"),
+        );
+        check(
+            json!({"managedFields": [{"manager": "HashiCorp"}]}),
+            Some("terraform"),
+        );
+        check(
+            json!({"managedFields": [{"manager": "kube-controller-manager"}]}),
+            None,
+        );
+    }
+
+    #[test]
+    fn only_a_controller_counts_as_maker() {
+        let reference = |controller| {
+            json!({"ownerReferences": [
+            {"apiVersion": "v1", "kind": "CronJob", "name": "c", "uid": "1", "controller": controller}]})
+        };
+        let metadata = |value| serde_json::from_value::<ObjectMeta>(value).unwrap();
+        assert_eq!(
+            controller(&metadata(reference(true))).as_deref(),
+            Some("CronJob/c")
+        );
+        assert_eq!(controller(&metadata(reference(false))), None);
+    }
+}

@@ -1,0 +1,244 @@
+//! What people and pipes see of a plan and of its endings.
+
+use std::{collections::BTreeMap, path::Path};
+
+use castlink_core::{
+    Exit, Printer,
+    app::Outcome,
+    printer::{count, symbol, table},
+    record::{ChangeStatus, ErrorInfo, Record},
+};
+
+use crate::{
+    apply::Session,
+    engine::Ended,
+    owner,
+    plan::{Action, Plan, Replacement, Step},
+};
+
+/// A plan, one workload after the other.
+pub(crate) fn plan(plan: &Plan, session: &Session<'_>, registry: Option<&str>) {
+    let printer = session.printer();
+    let cluster = &session.cluster;
+    printer.line(format!(
+        "context {}, namespace {} ({})",
+        cluster.context, cluster.namespace, cluster.server
+    ));
+    if let Some(registry) = registry {
+        printer.line(format!("target  {registry}"));
+    }
+    for step in &plan.steps {
+        step_lines(step, registry)
+            .iter()
+            .for_each(|line| printer.line(line));
+        for change in step.changes(planned(step), told(step).as_ref()) {
+            printer.record(&Record::Change(change));
+        }
+    }
+    printer.line(totals(plan));
+    owners(plan.patches(), printer);
+}
+
+fn step_lines(step: &Step, registry: Option<&str>) -> Vec<String> {
+    let owner = step
+        .owner
+        .as_ref()
+        .map(|owner| format!("  ({owner})"))
+        .unwrap_or_default();
+    let head = |mark, end: &str| format!("{} {}{owner}{end}", symbol(mark), step.id);
+    match &step.action {
+        Action::Unchanged => vec![head('=', "")],
+        Action::Patch(fields) => {
+            let lines = fields
+                .iter()
+                .map(|one| format!("    {}: {}", one.slot, arrow(one, registry)));
+            std::iter::once(head('~', "")).chain(lines).collect()
+        }
+        Action::Skip { reason, .. } => vec![head('!', &format!("  left alone: {reason}"))],
+        Action::Report { reason, .. } => vec![head('=', &format!("  not patched: {reason}"))],
+    }
+}
+
+/// The new name in full only where it is not simply registry and old name.
+fn arrow(one: &Replacement, registry: Option<&str>) -> String {
+    let same = registry.is_some_and(|registry| one.to == format!("{registry}/{}", one.from));
+    if same {
+        format!("{} -> target/…", one.from)
+    } else {
+        format!("{} -> {}", one.from, one.to)
+    }
+}
+
+fn planned(step: &Step) -> ChangeStatus {
+    match step.action {
+        Action::Patch(_) => ChangeStatus::Planned,
+        Action::Unchanged => ChangeStatus::Unchanged,
+        Action::Skip { .. } | Action::Report { .. } => ChangeStatus::Skipped,
+    }
+}
+
+fn told(step: &Step) -> Option<ErrorInfo> {
+    let code = match step.action {
+        Action::Skip { exit, .. } => exit,
+        _ => Exit::Done,
+    };
+    Some(ErrorInfo {
+        code: code.name().into(),
+        message: step.reason()?.to_owned(),
+        hint: None,
+    })
+}
+
+fn totals(plan: &Plan) -> String {
+    let number =
+        |want: fn(&Action) -> bool| plan.steps.iter().filter(|step| want(&step.action)).count();
+    format!(
+        "{} to patch, {} unchanged, {} left alone",
+        count(
+            number(|action| matches!(action, Action::Patch(_))),
+            "workload"
+        ),
+        number(|action| matches!(action, Action::Unchanged)),
+        number(|action| matches!(action, Action::Skip { .. } | Action::Report { .. })),
+    )
+}
+
+/// The workloads that are not touched, and why: told before anything moves.
+pub(crate) fn left_alone(plan: &Plan, printer: &Printer) {
+    for step in &plan.steps {
+        let Some(reason) = step.reason() else {
+            continue;
+        };
+        match step.action {
+            Action::Skip { .. } => printer.warn(format!("{} is left alone: {reason}", step.id)),
+            _ => printer.note(format!("{} is not patched: {reason}", step.id)),
+        }
+        for change in step.changes(ChangeStatus::Skipped, told(step).as_ref()) {
+            printer.record(&Record::Change(change));
+        }
+    }
+}
+
+/// An empty plan.
+pub(crate) fn nothing_to_do(plan: &Plan, printer: &Printer) {
+    printer.line(
+        match plan
+            .steps
+            .iter()
+            .any(|step| matches!(step.action, Action::Skip { .. }))
+        {
+            true => totals(plan),
+            false => format!(
+                "no changes: {} in place",
+                count(plan.steps.len(), "workload")
+            ),
+        },
+    );
+}
+
+/// The endings: a table of before and after, and the records.
+pub(crate) fn ended(plan: &Plan, ended: &[Ended], printer: &Printer) {
+    let head = ["WORKLOAD", "BEFORE", "AFTER", "TIME", "RESULT"]
+        .map(String::from)
+        .to_vec();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(ended.iter().map(row)).collect();
+    table(&rows).iter().for_each(|line| printer.line(line));
+    for one in ended {
+        for change in one.step.changes(one.status, one.error.as_ref()) {
+            printer.record(&Record::Change(change));
+        }
+    }
+    for one in ended.iter().filter(|one| one.exit != Exit::Done) {
+        printer.line(format!(
+            "{} {} {}: {}",
+            symbol('!'),
+            one.step.id,
+            one.word(),
+            one.note
+        ));
+    }
+    let applied = plan.patches().filter(|step| {
+        ended
+            .iter()
+            .any(|one| one.step.id == step.id && one.status == ChangeStatus::Applied)
+    });
+    owners(applied, printer);
+}
+
+fn row(one: &Ended) -> Vec<String> {
+    let note = if one.exit == Exit::Done && !one.note.is_empty() {
+        format!(" ({})", one.note)
+    } else {
+        String::new()
+    };
+    vec![
+        one.step.id.to_string(),
+        one.before.to_string(),
+        one.after.to_string(),
+        format!("{:.1} s", one.took.as_secs_f64()),
+        format!("{}{note}", one.word()),
+    ]
+}
+
+/// How to undo a run, when it changed something.
+pub(crate) fn journal(run: Option<&Path>, ended: &[Ended], printer: &Printer) {
+    if let Some(run) = run.filter(|_| ended.iter().any(|one| one.status == ChangeStatus::Applied)) {
+        printer.note(format!(
+            "to put it back: castlink-upgrade rollback {}",
+            run.display()
+        ));
+    }
+}
+
+/// Whose next write undoes a patch.
+fn owners<'a>(steps: impl Iterator<Item = &'a Step>, printer: &Printer) {
+    let mut tools: BTreeMap<&str, usize> = BTreeMap::new();
+    for step in steps {
+        if let Some(owner) = &step.owner {
+            *tools.entry(owner::tool(owner)).or_default() += 1;
+        }
+    }
+    for (tool, number) in tools {
+        printer.note(format!(
+            "note: {tool} owns {}: {}",
+            count(number, "workload"),
+            durable(tool)
+        ));
+    }
+}
+
+/// How a change survives its owner's next write.
+fn durable(tool: &str) -> &'static str {
+    match tool {
+        "helm" => {
+            "the next `helm upgrade` puts the chart's images back; set image.repository in its values"
+        }
+        "castware-operator" => {
+            "its next upgrade puts the charts' images back; set them in the Component's spec.values"
+        }
+        "argocd" | "flux" => "its next sync puts the repository's images back; set them in git",
+        "terraform" => "the next apply puts its images back; set them in the configuration",
+        _ => "its next write puts its own images back; set them there too",
+    }
+}
+
+/// The outcome of a command with its counters.
+pub(crate) fn counted(exit: Exit, plan: &Plan, ended: &[Ended]) -> Outcome {
+    let status = |want| ended.iter().filter(|one| one.status == want).count() as u64;
+    let action = |want: fn(&Action) -> bool| {
+        plan.steps.iter().filter(|step| want(&step.action)).count() as u64
+    };
+    let unchanged =
+        action(|action| matches!(action, Action::Unchanged)) + status(ChangeStatus::Unchanged);
+    let outcome = Outcome::from(exit).count("unchanged", unchanged).count(
+        "skipped",
+        action(|action| matches!(action, Action::Skip { .. } | Action::Report { .. })),
+    );
+    if ended.is_empty() {
+        return outcome.count("planned", plan.patches().count() as u64);
+    }
+    outcome
+        .count("applied", status(ChangeStatus::Applied))
+        .count("failed", status(ChangeStatus::Failed))
+        .count("rolled_back", status(ChangeStatus::RolledBack))
+}

@@ -1,0 +1,225 @@
+//! `rollback RUN`: puts back what a run changed, where nobody has changed it since. What
+//! is there now decides: a reference that is neither what the run wrote nor what it found
+//! is left alone.
+
+use std::collections::BTreeMap;
+
+use castlink_core::{
+    Context, Exit, Failure, Result,
+    app::Outcome,
+    printer::{Output, table},
+    record::{Change, ChangeStatus, Record},
+};
+
+use crate::{
+    apply::{Execution, Session, execute},
+    args::{self, RollbackArgs},
+    engine::Direction,
+    journal::Run,
+    plan::{Action, Plan, Replacement, Step},
+    workload::{Id, Slot, Workload},
+};
+
+/// `rollback`: of a run, or the list of runs.
+pub(crate) async fn run(args: RollbackArgs, context: &Context) -> Result<Outcome> {
+    let Some(name) = &args.run else {
+        return list(context);
+    };
+    let run = Run::find(name)?;
+    let mut context = context.clone();
+    context
+        .config
+        .kube
+        .namespace
+        .clone_from(&run.header.namespace);
+    let session = Session::open(&context).await?;
+    same_cluster(&run, &session)?;
+    let plan = plan(&run.intended(), &session.seen.workloads)?;
+    let execution = Execution {
+        verb: "rollback",
+        direction: Direction::Back,
+        rollout: &args.rollout,
+        rollback: args::Rollback::None,
+    };
+    execute(&session, plan, &execution).await
+}
+
+/// Journals name workloads, and other clusters have workloads of the same names.
+fn same_cluster(run: &Run, session: &Session<'_>) -> Result<()> {
+    if run.header.server == session.cluster.server {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "run {} was made on {}, but context {} is {}",
+        run.name, run.header.server, session.cluster.context, session.cluster.server
+    ))
+    .hint(format!(
+        "choose the cluster with --context (it was {} then)",
+        run.header.context
+    )))
+}
+
+/// The steps that restore what `changes` recorded, given the workloads as they are.
+fn plan(changes: &[Change], now: &[Workload]) -> Result<Plan> {
+    let mut by_workload: BTreeMap<Id, Vec<Replacement>> = BTreeMap::new();
+    for change in changes {
+        let slot = Slot::from_field(&change.field).ok_or_else(|| {
+            Failure::usage(format!(
+                "the journal names a field that is no image: {}",
+                change.field
+            ))
+        })?;
+        if let (Some(to), Some(from)) = (&change.from, &change.to) {
+            let one = Replacement {
+                slot,
+                from: from.clone(),
+                to: to.clone(),
+            };
+            by_workload
+                .entry(change.resource.parse()?)
+                .or_default()
+                .push(one);
+        }
+    }
+    let steps = by_workload
+        .into_iter()
+        .map(|(id, wanted)| step(id, wanted, now))
+        .collect();
+    Ok(Plan { steps })
+}
+
+fn step(id: Id, wanted: Vec<Replacement>, now: &[Workload]) -> Step {
+    let workload = now.iter().find(|workload| workload.id == id);
+    Step {
+        owner: workload.and_then(|workload| workload.owner.clone()),
+        ordered: workload.is_some_and(|workload| workload.ordered),
+        action: action(&id, wanted, workload),
+        id,
+    }
+}
+
+fn action(id: &Id, wanted: Vec<Replacement>, workload: Option<&Workload>) -> Action {
+    let Some(workload) = workload else {
+        return Action::Report {
+            fields: wanted,
+            reason: "it is gone".into(),
+        };
+    };
+    let literal = |slot: &Slot| {
+        workload
+            .fields
+            .iter()
+            .find(|field| field.slot == *slot)
+            .map(|field| field.literal.as_str())
+    };
+    let foreign = wanted.iter().find(|one| {
+        let now = literal(&one.slot);
+        now != Some(&one.from) && now != Some(&one.to)
+    });
+    if let Some(one) = foreign {
+        let now = literal(&one.slot).unwrap_or("gone");
+        let reason = format!(
+            "{} of {id} was changed since the run: it is {now}",
+            one.slot
+        );
+        return Action::Skip {
+            fields: wanted,
+            reason,
+            exit: Exit::Conflict,
+        };
+    }
+    let left: Vec<Replacement> = wanted
+        .into_iter()
+        .filter(|one| literal(&one.slot) == Some(&one.from))
+        .collect();
+    if left.is_empty() {
+        Action::Unchanged
+    } else {
+        Action::Patch(left)
+    }
+}
+
+fn list(context: &Context) -> Result<Outcome> {
+    let runs = Run::all()?;
+    if runs.is_empty() {
+        context.printer.note("no runs yet");
+    }
+    let mut rows = vec![
+        [
+            "RUN",
+            "STARTED (UTC)",
+            "VERB",
+            "NAMESPACE",
+            "CONTEXT",
+            "CHANGED",
+            "ROLLED BACK",
+        ]
+        .map(String::from)
+        .to_vec(),
+    ];
+    rows.extend(runs.iter().map(row));
+    if context.printer.output() == Output::Text && !runs.is_empty() {
+        table(&rows)
+            .iter()
+            .for_each(|line| context.printer.line(line));
+    }
+    for change in runs.iter().flat_map(Run::intended) {
+        context.printer.record(&Record::Change(change));
+    }
+    Ok(Outcome::from(Exit::Done).count("runs", runs.len() as u64))
+}
+
+fn row(run: &Run) -> Vec<String> {
+    let header = &run.header;
+    vec![
+        run.name.clone(),
+        header.started.clone(),
+        header.verb.clone(),
+        header.namespace.clone(),
+        header.context.clone(),
+        run.count(ChangeStatus::Applied).to_string(),
+        run.count(ChangeStatus::RolledBack).to_string(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Kind;
+    use serde_json::json;
+
+    fn workload(image: &str) -> Workload {
+        let object = json!({"metadata": {"name": "web"},
+            "spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}});
+        Workload::new(Kind::Deployment, serde_json::from_value(object).unwrap())
+    }
+
+    fn decide(now: &[Workload]) -> Action {
+        let change = Change {
+            resource: "Deployment/web".into(),
+            field: "container app image".into(),
+            from: Some("a:1".into()),
+            to: Some("r/a:1".into()),
+            owner: None,
+            status: ChangeStatus::Planned,
+            error: None,
+        };
+        plan(&[change], now).unwrap().steps.remove(0).action
+    }
+
+    #[test]
+    fn only_what_is_still_ours_is_put_back() {
+        assert!(
+            matches!(decide(&[workload("r/a:1")]), Action::Patch(fields) if fields[0].to == "a:1")
+        );
+        assert_eq!(decide(&[workload("a:1")]), Action::Unchanged);
+        assert!(matches!(
+            decide(&[workload("a:2")]),
+            Action::Skip {
+                exit: Exit::Conflict,
+                ..
+            }
+        ));
+        assert!(matches!(decide(&[]), Action::Report { .. }));
+    }
+}

@@ -1,0 +1,340 @@
+//! Waits for one rollout: looks at every change, gives up early when it cannot succeed,
+//! and keeps looking for a while after it has.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use castlink_core::{config, wait};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{DeleteParams, Preconditions},
+};
+
+pub(crate) mod cause;
+pub(crate) mod verdict;
+#[cfg(test)]
+mod verdict_tests;
+pub(crate) mod watch;
+
+use crate::client::Cluster;
+use verdict::{Blame, Verdict, judge, stuck};
+use watch::{Goal, World};
+
+/// How long a failure must last to count: a pull that fails once may succeed next.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long one rollout may take, and how long it is watched afterwards.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) timeout: Duration,
+    pub(crate) soak: Duration,
+}
+
+impl Limits {
+    pub(crate) fn of(settings: &config::Upgrade) -> Self {
+        Self {
+            timeout: Duration::from_secs(settings.timeout),
+            soak: Duration::from_secs(settings.soak),
+        }
+    }
+}
+
+/// How a rollout ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Complete, or nothing rolls; the note says what is unusual.
+    Done(Option<String>),
+    /// Not complete, and not the image's fault: it completes by itself.
+    Unfinished(String),
+    /// It cannot succeed, or did not in time.
+    Failed(String),
+    /// Somebody else changed the references meanwhile.
+    Overruled(String),
+}
+
+/// Waits until the rollout of `goal` has ended. `say` hears what it waits for.
+pub(crate) async fn wait_for(
+    cluster: &Cluster,
+    world: &World,
+    goal: &Goal,
+    limits: Limits,
+    say: impl Fn(&str),
+) -> End {
+    let mut rollout = Rollout::new(limits);
+    let mut bell = world.bell();
+    loop {
+        bell.mark_unchanged();
+        unblock(cluster, world, goal, &mut rollout).await;
+        let (verdict, restarts) = world.look(goal, |look| (judge(look), restarts(look)));
+        let now = Instant::now();
+        match rollout.step(verdict, &restarts, now) {
+            Step::End(End::Failed(text)) => return End::Failed(with_silence(text, world)),
+            Step::End(end) => return end,
+            Step::Wait(until, text) => {
+                say(&text);
+                tokio::select! {
+                    // An error means that the watches ended, and the deadline decides.
+                    Ok(()) = bell.changed() => {}
+                    () = wait::pause(until.saturating_duration_since(now)) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Adds why nothing was heard, when that is so.
+fn with_silence(text: String, world: &World) -> String {
+    match world.broken() {
+        Some(error) => format!("{text} (the watch is broken: {error})"),
+        None => text,
+    }
+}
+
+/// Container starts by pod.
+type Restarts = BTreeMap<String, i32>;
+
+fn restarts(look: &verdict::Look<'_>) -> Restarts {
+    let new = look
+        .pods
+        .iter()
+        .filter(|pod| !pod.terminating && pod.runs(look.wanted));
+    new.map(|pod| (pod.name.clone(), pod.restarts)).collect()
+}
+
+/// What is remembered between two looks at one rollout.
+struct Rollout {
+    limits: Limits,
+    start: Instant,
+    /// Since when it has been failing without a break.
+    failing: Option<Instant>,
+    /// Since when it has been complete, and how often its containers had started by then.
+    complete: Option<(Instant, Restarts)>,
+    /// Pods that were deleted to unblock it.
+    deleted: BTreeSet<String>,
+    /// Why a blocking pod could not be deleted.
+    refused: Option<String>,
+}
+
+enum Step {
+    End(End),
+    Wait(Instant, String),
+}
+
+impl Rollout {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            start: Instant::now(),
+            failing: None,
+            complete: None,
+            deleted: BTreeSet::new(),
+            refused: None,
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        self.start + self.limits.timeout
+    }
+
+    fn step(&mut self, verdict: Verdict, restarts: &Restarts, now: Instant) -> Step {
+        if !matches!(verdict, Verdict::Failing(_)) {
+            self.failing = None;
+        }
+        match verdict {
+            Verdict::Done(Some(note)) if restarts.is_empty() => Step::End(End::Done(Some(note))),
+            Verdict::Done(note) => self.soak(note, restarts, now),
+            Verdict::Overruled(text) => Step::End(End::Overruled(text)),
+            Verdict::Failing(cause) => {
+                let since = *self.failing.get_or_insert(now);
+                if cause.certain || now >= since + GRACE || now >= self.deadline() {
+                    return Step::End(End::Failed(cause.text));
+                }
+                Step::Wait((since + GRACE).min(self.deadline()), cause.text)
+            }
+            Verdict::Progress { missing, blame } => self.progress(missing, blame, restarts, now),
+        }
+    }
+
+    fn progress(
+        &mut self,
+        missing: String,
+        blame: Blame,
+        restarts: &Restarts,
+        now: Instant,
+    ) -> Step {
+        if let Some(crash) = self.crashed(restarts) {
+            return Step::End(End::Failed(crash));
+        }
+        let missing = match &self.refused {
+            Some(refused) => format!("{missing}; {refused}"),
+            None => missing,
+        };
+        if now < self.deadline() {
+            return Step::Wait(self.deadline(), missing);
+        }
+        let seconds = self.limits.timeout.as_secs();
+        Step::End(match blame {
+            Blame::Rollout => End::Failed(format!("not complete after {seconds} s: {missing}")),
+            Blame::Node => End::Unfinished(format!("not complete after {seconds} s: {missing}")),
+            Blame::Ending => End::Done(Some(missing)),
+        })
+    }
+
+    /// Complete: still so, without a restart, when the soak time is over?
+    fn soak(&mut self, note: Option<String>, restarts: &Restarts, now: Instant) -> Step {
+        if let Some(crash) = self.crashed(restarts) {
+            return Step::End(End::Failed(crash));
+        }
+        let (since, _) = self.complete.get_or_insert_with(|| (now, restarts.clone()));
+        let until = *since + self.limits.soak;
+        if now >= until {
+            return Step::End(End::Done(note));
+        }
+        Step::Wait(until, "complete; watching for crashes".into())
+    }
+
+    /// A container that started again after the rollout was complete. A pod that came
+    /// later must not have restarted at all.
+    fn crashed(&self, restarts: &Restarts) -> Option<String> {
+        let (_, before) = self.complete.as_ref()?;
+        let again = restarts
+            .iter()
+            .find(|(pod, count)| **count > before.get(*pod).copied().unwrap_or(0))?;
+        Some(format!(
+            "pod {} became ready and crashed within {} s",
+            again.0,
+            self.limits.soak.as_secs()
+        ))
+    }
+}
+
+/// Deletes the pods that keep a StatefulSet from moving, each once.
+async fn unblock(cluster: &Cluster, world: &World, goal: &Goal, rollout: &mut Rollout) {
+    let pods: Vec<(String, String)> = world.look(goal, |look| {
+        stuck(look)
+            .iter()
+            .map(|pod| (pod.name.clone(), pod.uid.clone()))
+            .collect()
+    });
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    for (name, uid) in pods {
+        if !rollout.deleted.insert(uid.clone()) {
+            continue;
+        }
+        let same = Preconditions {
+            uid: Some(uid),
+            resource_version: None,
+        };
+        let params = DeleteParams {
+            preconditions: Some(same),
+            ..DeleteParams::default()
+        };
+        if let Err(err) = api.delete(&name, &params).await
+            && !matches!(&err, kube::Error::Api(status) if matches!(status.code, 404 | 409))
+        {
+            let failure = cluster.explain(
+                err,
+                &format!("deleting pod {name}, which blocks the rollout,"),
+            );
+            rollout.refused = Some(failure.one_line());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cause::Cause, *};
+
+    const LIMITS: Limits = Limits {
+        timeout: Duration::from_secs(60),
+        soak: Duration::from_secs(10),
+    };
+
+    /// Plays looks, as (second, verdict, restarts of the one pod), and tells how it ends.
+    fn play(looks: &[(u64, Verdict, i32)]) -> Option<End> {
+        let mut rollout = Rollout::new(LIMITS);
+        let start = rollout.start;
+        looks.iter().find_map(|(second, verdict, restarts)| {
+            let restarts = [("p".to_owned(), *restarts)].into();
+            match rollout.step(
+                verdict.clone(),
+                &restarts,
+                start + Duration::from_secs(*second),
+            ) {
+                Step::End(end) => Some(end),
+                Step::Wait(..) => None,
+            }
+        })
+    }
+
+    fn failing(certain: bool) -> Verdict {
+        Verdict::Failing(Cause {
+            text: "why".into(),
+            certain,
+        })
+    }
+
+    fn progress(blame: Blame) -> Verdict {
+        Verdict::Progress {
+            missing: "1 of 2".into(),
+            blame,
+        }
+    }
+
+    #[test]
+    fn a_failure_counts_when_it_lasts() {
+        assert_eq!(
+            play(&[(0, failing(true), 0)]),
+            Some(End::Failed("why".into()))
+        );
+        assert_eq!(
+            play(&[(0, failing(false), 0), (4, failing(false), 0)]),
+            None
+        );
+        assert_eq!(
+            play(&[(0, failing(false), 0), (5, failing(false), 0)]),
+            Some(End::Failed("why".into()))
+        );
+        let hiccup = [
+            (0, failing(false), 0),
+            (3, progress(Blame::Rollout), 0),
+            (6, failing(false), 0),
+        ];
+        assert_eq!(play(&hiccup), None);
+    }
+
+    #[test]
+    fn the_end_of_time_blames_the_right_one() {
+        let at_end = |blame| play(&[(0, progress(blame), 0), (60, progress(blame), 0)]);
+        assert!(
+            matches!(at_end(Blame::Rollout), Some(End::Failed(text)) if text.contains("60 s: 1 of 2"))
+        );
+        assert!(matches!(at_end(Blame::Node), Some(End::Unfinished(_))));
+        assert!(matches!(at_end(Blame::Ending), Some(End::Done(Some(_)))));
+    }
+
+    #[test]
+    fn a_crash_after_completion_is_a_failure() {
+        let done = || Verdict::Done(None);
+        assert_eq!(
+            play(&[(1, done(), 0), (11, done(), 0)]),
+            Some(End::Done(None))
+        );
+        assert_eq!(
+            play(&[(1, done(), 3), (11, done(), 3)]),
+            Some(End::Done(None)),
+            "restarts before do not count"
+        );
+        assert!(matches!(
+            play(&[(1, done(), 0), (5, done(), 1)]),
+            Some(End::Failed(_))
+        ));
+        assert!(matches!(
+            play(&[(1, done(), 0), (5, progress(Blame::Rollout), 1)]),
+            Some(End::Failed(_))
+        ));
+    }
+}

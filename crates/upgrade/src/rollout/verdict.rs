@@ -1,0 +1,335 @@
+//! Is a rollout done, under way, or failing? A pure function of what was seen: the
+//! workload, its pods, the nodes, and what is wanted.
+//!
+//! Stricter than `kubectl rollout status`: the controller's counters must be of our
+//! generation, and each pod must really run the wanted references. What a pod of the old
+//! revision suffers is not ours, and a node that is not ready is not the image's fault.
+
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use super::cause::{self, Cause, Pulls};
+use crate::{
+    nodes::{self, Nodes},
+    patch::generation,
+    pods::PodView,
+    workload::{Id, Kind, Slot, image_fields, text},
+};
+
+/// What is known about one rollout at one moment.
+pub(crate) struct Look<'a> {
+    pub(crate) id: &'a Id,
+    /// `None` when it was deleted.
+    pub(crate) object: Option<&'a DynamicObject>,
+    /// The generation that our patch made.
+    pub(crate) generation: i64,
+    pub(crate) wanted: &'a [(Slot, String)],
+    pub(crate) pulls: Pulls,
+    /// The pods of this workload that are not finished.
+    pub(crate) pods: Vec<&'a PodView>,
+    pub(crate) nodes: &'a Nodes,
+}
+
+/// How a rollout stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Complete; the note says what is unusual about it.
+    Done(Option<String>),
+    /// Not complete.
+    Progress { missing: String, blame: Blame },
+    /// A pod of the new revision cannot start.
+    Failing(Cause),
+    /// Somebody else changed what we wrote.
+    Overruled(String),
+}
+
+/// What a rollout waits for, and so what its end of time means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// The new revision itself.
+    Rollout,
+    /// A node that is not ready.
+    Node,
+    /// Old pods that take their time to end.
+    Ending,
+}
+
+/// Judges one rollout.
+pub(crate) fn judge(look: &Look<'_>) -> Verdict {
+    let Some(object) = look.object else {
+        return Verdict::Overruled(format!("{} was deleted", look.id));
+    };
+    let observed = number(&object.data, "/status/observedGeneration");
+    if generation(object) < look.generation || observed < look.generation {
+        return waiting("its controller has not seen the change yet", Blame::Rollout);
+    }
+    if let Some(foreign) = foreign(look, object) {
+        return Verdict::Overruled(foreign);
+    }
+    if let Some(note) = standstill(look.id.kind, &object.data) {
+        return Verdict::Done(Some(note));
+    }
+    if let Some(cause) = failing(look, object) {
+        return Verdict::Failing(cause);
+    }
+    unfinished(look, &object.data).unwrap_or_else(|| Verdict::Done(dead_note(look)))
+}
+
+fn waiting(missing: impl Into<String>, blame: Blame) -> Verdict {
+    Verdict::Progress {
+        missing: missing.into(),
+        blame,
+    }
+}
+
+/// A template that no longer holds what we wrote.
+fn foreign(look: &Look<'_>, object: &DynamicObject) -> Option<String> {
+    let fields = image_fields(look.id.kind, &object.data);
+    look.wanted.iter().find_map(|(slot, image)| {
+        match fields.iter().find(|field| field.slot == *slot) {
+            None => Some(format!(
+                "{slot} of {} was removed during the rollout",
+                look.id
+            )),
+            Some(field) if field.literal != *image => Some(format!(
+                "{slot} of {} was changed to {} during the rollout",
+                look.id, field.literal
+            )),
+            Some(_) => None,
+        }
+    })
+}
+
+/// Workloads that accept a new template and start nothing.
+fn standstill(kind: Kind, data: &Value) -> Option<String> {
+    if data.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
+        return Some("paused: nothing rolls until it is resumed".into());
+    }
+    if text(data, "/spec/updateStrategy/type") == Some("OnDelete") {
+        return Some("strategy OnDelete: pods change when they are deleted".into());
+    }
+    match kind {
+        Kind::DaemonSet if number(data, "/status/desiredNumberScheduled") == 0 => {
+            Some("no node matches it".into())
+        }
+        Kind::Deployment | Kind::StatefulSet if Counts::of(kind, data).desired == 0 => {
+            Some("scaled to 0".into())
+        }
+        _ => None,
+    }
+}
+
+fn failing(look: &Look<'_>, object: &DynamicObject) -> Option<Cause> {
+    let new = || {
+        look.pods
+            .iter()
+            .filter(|pod| is_new(look, pod) && !on_dead_node(look, pod))
+    };
+    new()
+        .flat_map(|pod| pod.troubles.iter().map(move |trouble| (pod, trouble)))
+        .filter_map(|(pod, trouble)| cause::of_container(pod, trouble, look.nodes, look.pulls))
+        .max_by_key(|cause| cause.certain)
+        .or_else(|| cause::of_conditions(&object.data))
+}
+
+/// A pod of the new revision. Its references tell: at least one of them is new.
+fn is_new(look: &Look<'_>, pod: &PodView) -> bool {
+    !pod.terminating && pod.runs(look.wanted)
+}
+
+fn on_dead_node(look: &Look<'_>, pod: &PodView) -> bool {
+    pod.node
+        .as_ref()
+        .is_some_and(|node| nodes::is_down(look.nodes, node))
+}
+
+/// What the counters and the pods still lack.
+fn unfinished(look: &Look<'_>, data: &Value) -> Option<Verdict> {
+    let counts = Counts::of(look.id.kind, data);
+    let dead = dead_nodes(look);
+    let spared = if look.id.kind == Kind::DaemonSet {
+        i64::try_from(dead.len()).unwrap_or(0)
+    } else {
+        0
+    };
+    let missing = counts
+        .missing(spared)
+        .or_else(|| pods_missing(look, &counts, spared));
+    if let Some(missing) = missing {
+        return Some(match dead.first() {
+            Some(node) => waiting(format!("{missing}; node {node} is not ready"), Blame::Node),
+            None => waiting(explained(look, missing), Blame::Rollout),
+        });
+    }
+    let ending = look
+        .pods
+        .iter()
+        .find(|pod| pod.terminating && !on_dead_node(look, pod))?;
+    Some(waiting(
+        format!("old pod {} is still ending", ending.name),
+        Blame::Ending,
+    ))
+}
+
+/// The controller says it is complete; do the pods agree?
+fn pods_missing(look: &Look<'_>, counts: &Counts, spared: i64) -> Option<String> {
+    let ready = look
+        .pods
+        .iter()
+        .filter(|pod| is_new(look, pod) && pod.ready && !on_dead_node(look, pod))
+        .count();
+    let goal = counts.goal - spared;
+    if i64::try_from(ready).unwrap_or(i64::MAX) < goal {
+        return Some(format!(
+            "{ready} of {goal} pods seen ready on the new references"
+        ));
+    }
+    let old = look
+        .pods
+        .iter()
+        .find(|pod| !pod.terminating && !pod.runs(look.wanted) && !on_dead_node(look, pod));
+    old.filter(|_| counts.goal == counts.desired)
+        .map(|pod| format!("pod {} still runs the old references", pod.name))
+}
+
+/// Adds the first thing that keeps a new pod from being ready.
+fn explained(look: &Look<'_>, missing: String) -> String {
+    let late = look.pods.iter().find(|pod| is_new(look, pod) && !pod.ready);
+    let why = late.and_then(|pod| match (pod.troubles.first(), &pod.unschedulable) {
+        (Some(trouble), _) => Some(cause::describe(pod, trouble, look.nodes)),
+        (None, Some(message)) => Some(format!("pod {} cannot be scheduled: {message}", pod.name)),
+        (None, None) => None,
+    });
+    why.map_or(missing.clone(), |why| format!("{missing}; {why}"))
+}
+
+fn dead_nodes(look: &Look<'_>) -> Vec<String> {
+    let mut names: Vec<String> = look
+        .pods
+        .iter()
+        .filter(|pod| on_dead_node(look, pod))
+        .filter_map(|pod| pod.node.clone())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn dead_note(look: &Look<'_>) -> Option<String> {
+    let dead = dead_nodes(look);
+    (!dead.is_empty()).then(|| {
+        format!(
+            "its pods on nodes that are not ready follow later: {}",
+            dead.join(", ")
+        )
+    })
+}
+
+/// The counters of a workload's status, under one set of names.
+struct Counts {
+    kind: Kind,
+    desired: i64,
+    /// How many must be of the new revision: fewer than desired with a partition.
+    goal: i64,
+    total: i64,
+    updated: i64,
+    available: i64,
+}
+
+impl Counts {
+    fn of(kind: Kind, data: &Value) -> Self {
+        let status = |name: &str| number(data, &format!("/status/{name}"));
+        if kind == Kind::DaemonSet {
+            let desired = status("desiredNumberScheduled");
+            return Self {
+                kind,
+                desired,
+                goal: desired,
+                total: status("currentNumberScheduled"),
+                updated: status("updatedNumberScheduled"),
+                available: status("numberAvailable"),
+            };
+        }
+        let desired = data
+            .pointer("/spec/replicas")
+            .and_then(Value::as_i64)
+            .unwrap_or(1);
+        let partition = number(data, "/spec/updateStrategy/rollingUpdate/partition");
+        Self {
+            kind,
+            desired,
+            goal: (desired - partition).max(0),
+            total: status("replicas"),
+            updated: status("updatedReplicas"),
+            available: status("availableReplicas"),
+        }
+    }
+
+    /// `spared`: nodes that are not ready, whose pods cannot follow now.
+    fn missing(&self, spared: i64) -> Option<String> {
+        if self.updated < self.goal - spared {
+            return Some(format!("{} of {} updated", self.updated, self.goal));
+        }
+        if self.kind == Kind::Deployment && self.total > self.updated {
+            return Some(format!(
+                "{} of the old revision left",
+                self.total - self.updated
+            ));
+        }
+        (self.available < self.desired - spared)
+            .then(|| format!("{} of {} available", self.available, self.desired))
+    }
+}
+
+/// The pods of the old revision that block a StatefulSet: with `OrderedReady` its
+/// controller never replaces a pod that is not ready, neither forward nor back, so
+/// somebody has to delete it once the new revision is known.
+pub(crate) fn stuck<'a>(look: &Look<'a>) -> Vec<&'a PodView> {
+    let Some(object) = look.object.filter(|_| look.id.kind == Kind::StatefulSet) else {
+        return Vec::new();
+    };
+    let data = &object.data;
+    let update = text(data, "/status/updateRevision");
+    let seen = generation(object) >= look.generation
+        && number(data, "/status/observedGeneration") >= look.generation;
+    if !seen || update.is_none() || standstill(look.id.kind, data).is_some() || is_parallel(data) {
+        return Vec::new();
+    }
+    let partition = number(data, "/spec/updateStrategy/rollingUpdate/partition");
+    let blocks = |pod: &PodView| {
+        pod.revision.as_deref() != update
+            && !pod.ready
+            && !pod.terminating
+            && ordinal(&pod.name) >= partition
+    };
+    look.pods
+        .iter()
+        .copied()
+        .filter(|pod| blocks(pod) && !on_dead_node(look, pod))
+        .collect()
+}
+
+fn is_parallel(data: &Value) -> bool {
+    text(data, "/spec/podManagementPolicy") == Some("Parallel")
+}
+
+fn ordinal(pod: &str) -> i64 {
+    pod.rsplit('-')
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+fn number(data: &Value, path: &str) -> i64 {
+    data.pointer(path).and_then(Value::as_i64).unwrap_or(0)
+}
+
+/// Ready and desired pods, for a table.
+pub(crate) fn readiness(kind: Kind, data: &Value) -> (i64, i64) {
+    let ready = if kind == Kind::DaemonSet {
+        "/status/numberReady"
+    } else {
+        "/status/readyReplicas"
+    };
+    (number(data, ready), Counts::of(kind, data).desired)
+}

@@ -1,0 +1,385 @@
+//! Verdicts, as cases: states that real controllers and kubelets produce.
+
+use serde_json::{Value, json};
+
+use super::{
+    cause::Pulls,
+    verdict::{Blame, Look, Verdict, judge, stuck},
+};
+use crate::{
+    nodes::{Nodes, sample},
+    pods::{PodView, Trouble},
+    workload::{Id, Kind, Slot},
+};
+
+const OLD: &str = "ghcr.io/x/app:1";
+const NEW: &str = "r/ghcr.io/x/app:1";
+
+fn object(kind: Kind, spec: &Value, status: &Value) -> kube::api::DynamicObject {
+    let mut spec = spec.clone();
+    spec["template"] = json!({"spec": {"containers": [{"name": "app", "image": NEW}]}});
+    let object = json!({"apiVersion": "apps/v1", "kind": kind.name(),
+        "metadata": {"name": "x", "generation": 2}, "spec": spec, "status": status});
+    serde_json::from_value(object).unwrap()
+}
+
+fn pod(name: &str, image: &str, ready: bool) -> PodView {
+    PodView {
+        name: name.into(),
+        uid: name.into(),
+        ready,
+        node: Some("good".into()),
+        images: vec![(Slot::Container("app".into()), image.into())],
+        ..PodView::default()
+    }
+}
+
+fn troubled(name: &str, image: &str, reason: &str, message: &str) -> PodView {
+    let trouble = Trouble {
+        container: "app".into(),
+        reason: reason.into(),
+        message: message.into(),
+        ..Trouble::default()
+    };
+    PodView {
+        troubles: vec![trouble],
+        ..pod(name, image, false)
+    }
+}
+
+fn on(node: &str, pod: PodView) -> PodView {
+    PodView {
+        node: Some(node.into()),
+        ..pod
+    }
+}
+
+fn terminating(pod: PodView) -> PodView {
+    PodView {
+        terminating: true,
+        ..pod
+    }
+}
+
+fn nodes() -> Nodes {
+    sample(&[("good", "amd64", true), ("dead", "arm64", false)])
+}
+
+struct Case {
+    kind: Kind,
+    spec: Value,
+    status: Value,
+    pods: Vec<PodView>,
+}
+
+impl Case {
+    fn with<T>(&self, see: impl FnOnce(&Look<'_>) -> T) -> T {
+        let id = Id {
+            kind: self.kind,
+            name: "x".into(),
+        };
+        let object = object(self.kind, &self.spec, &self.status);
+        see(&Look {
+            id: &id,
+            object: Some(&object),
+            generation: 2,
+            wanted: &[(Slot::Container("app".into()), NEW.into())],
+            pulls: Pulls::Refused,
+            pods: self.pods.iter().collect(),
+            nodes: &nodes(),
+        })
+    }
+
+    /// The verdict in one word, and its text.
+    fn verdict(&self) -> (&'static str, String) {
+        match self.with(|look| judge(look)) {
+            Verdict::Done(note) => ("done", note.unwrap_or_default()),
+            Verdict::Progress {
+                missing,
+                blame: Blame::Rollout,
+            } => ("progress", missing),
+            Verdict::Progress {
+                missing,
+                blame: Blame::Node,
+            } => ("node", missing),
+            Verdict::Progress {
+                missing,
+                blame: Blame::Ending,
+            } => ("ending", missing),
+            Verdict::Failing(cause) => ("failing", cause.text),
+            Verdict::Overruled(text) => ("overruled", text),
+        }
+    }
+}
+
+fn deployment(spec: Value, status: Value, pods: Vec<PodView>) -> Case {
+    Case {
+        kind: Kind::Deployment,
+        spec,
+        status,
+        pods,
+    }
+}
+
+fn complete() -> Value {
+    json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2})
+}
+
+fn check(cases: Vec<(Case, &str, &str)>) {
+    for (case, word, text) in cases {
+        let got = case.verdict();
+        assert!(
+            got.0 == word && got.1.contains(text),
+            "wanted {word} `{text}`, got {got:?}"
+        );
+    }
+}
+
+#[test]
+fn deployments() {
+    let two = || json!({"replicas": 2});
+    let good = || vec![pod("a", NEW, true), pod("b", NEW, true)];
+    let mut stale = complete();
+    stale["observedGeneration"] = json!(1);
+    let mut surplus = complete();
+    surplus["replicas"] = json!(3);
+    let mut late = complete();
+    late["conditions"] = json!([{"type": "Progressing", "status": "False",
+        "reason": "ProgressDeadlineExceeded", "message": "has timed out progressing"}]);
+    let with = |extra: PodView| good().into_iter().chain([extra]).collect::<Vec<_>>();
+    check(vec![
+        (deployment(two(), complete(), good()), "done", ""),
+        (
+            deployment(two(), stale, good()),
+            "progress",
+            "not seen the change",
+        ),
+        (
+            deployment(two(), surplus, good()),
+            "progress",
+            "1 of the old revision",
+        ),
+        (
+            deployment(two(), late, good()),
+            "failing",
+            "timed out progressing",
+        ),
+        (
+            deployment(two(), complete(), vec![pod("a", NEW, true)]),
+            "progress",
+            "1 of 2 pods seen ready",
+        ),
+        (
+            deployment(two(), complete(), with(pod("c", OLD, true))),
+            "progress",
+            "pod c still runs the old",
+        ),
+        (
+            deployment(two(), complete(), with(terminating(pod("c", OLD, true)))),
+            "ending",
+            "pod c",
+        ),
+        (
+            deployment(
+                two(),
+                complete(),
+                with(terminating(on("dead", pod("c", OLD, false)))),
+            ),
+            "done",
+            "dead",
+        ),
+        (
+            deployment(json!({"replicas": 2, "paused": true}), complete(), good()),
+            "done",
+            "paused",
+        ),
+        (
+            deployment(
+                json!({"replicas": 0}),
+                json!({"observedGeneration": 2}),
+                vec![],
+            ),
+            "done",
+            "scaled to 0",
+        ),
+    ]);
+}
+
+#[test]
+fn only_pods_of_the_new_revision_can_fail_it() {
+    let rolling = || json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1});
+    let of = |pods| deployment(json!({"replicas": 1}), rolling(), pods);
+    let denied = |image| troubled("p", image, "ImagePullBackOff", "r/x: not found");
+    let timeout = troubled("p", NEW, "ErrImagePull", "dial tcp: i/o timeout");
+    check(vec![
+        (
+            of(vec![denied(NEW)]),
+            "failing",
+            "pod p on node good (amd64): container app: ImagePullBackOff: r/x: not found",
+        ),
+        (of(vec![denied(OLD)]), "progress", "old revision"),
+        (of(vec![terminating(denied(NEW))]), "progress", ""),
+        (
+            of(vec![on("dead", denied(NEW))]),
+            "node",
+            "node dead is not ready",
+        ),
+        (of(vec![timeout]), "progress", "i/o timeout"),
+    ]);
+}
+
+#[test]
+fn daemon_sets() {
+    let of = |desired: i64, updated: i64, available: i64, pods| Case {
+        kind: Kind::DaemonSet,
+        spec: json!({}),
+        status: json!({"observedGeneration": 2, "desiredNumberScheduled": desired,
+            "updatedNumberScheduled": updated, "numberAvailable": available}),
+        pods,
+    };
+    check(vec![
+        (of(1, 1, 1, vec![pod("a", NEW, true)]), "done", ""),
+        (of(0, 0, 0, vec![]), "done", "no node matches"),
+        (
+            of(2, 1, 1, vec![pod("a", NEW, true), pod("b", OLD, true)]),
+            "progress",
+            "1 of 2 updated",
+        ),
+        // The pod of the dead node is taken first and uses up maxUnavailable.
+        (
+            of(
+                2,
+                0,
+                1,
+                vec![
+                    pod("a", OLD, true),
+                    terminating(on("dead", pod("b", OLD, false))),
+                ],
+            ),
+            "node",
+            "node dead",
+        ),
+        (
+            of(
+                2,
+                1,
+                1,
+                vec![pod("a", NEW, true), on("dead", pod("b", OLD, false))],
+            ),
+            "done",
+            "dead",
+        ),
+    ]);
+}
+
+#[test]
+fn stateful_sets() {
+    let of = |spec: Value, updated: i64, available: i64, pods| Case {
+        kind: Kind::StatefulSet,
+        spec,
+        status: json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": updated,
+            "readyReplicas": available, "availableReplicas": available, "updateRevision": "new"}),
+        pods,
+    };
+    let two = || json!({"replicas": 2});
+    let partition = json!({"replicas": 2, "updateStrategy": {"rollingUpdate": {"partition": 1}}});
+    let manual = json!({"replicas": 2, "updateStrategy": {"type": "OnDelete"}});
+    check(vec![
+        (
+            of(
+                two(),
+                2,
+                2,
+                vec![pod("x-0", NEW, true), pod("x-1", NEW, true)],
+            ),
+            "done",
+            "",
+        ),
+        (
+            of(
+                two(),
+                1,
+                2,
+                vec![pod("x-0", OLD, true), pod("x-1", NEW, true)],
+            ),
+            "progress",
+            "1 of 2 updated",
+        ),
+        (
+            of(
+                partition,
+                1,
+                2,
+                vec![pod("x-0", OLD, true), pod("x-1", NEW, true)],
+            ),
+            "done",
+            "",
+        ),
+        (of(manual, 0, 2, vec![]), "done", "OnDelete"),
+    ]);
+}
+
+#[test]
+fn a_foreign_change_overrules() {
+    let case = deployment(json!({"replicas": 2}), complete(), vec![]);
+    let verdict = case.with(|look| {
+        let foreign = [(Slot::Container("app".into()), "r/other:2".to_owned())];
+        judge(&Look {
+            wanted: &foreign,
+            pods: Vec::new(),
+            ..*look
+        })
+    });
+    assert!(matches!(verdict, Verdict::Overruled(text) if text.contains("container app")));
+    let gone = case.with(|look| {
+        judge(&Look {
+            object: None,
+            pods: Vec::new(),
+            ..*look
+        })
+    });
+    assert!(matches!(gone, Verdict::Overruled(text) if text.contains("deleted")));
+}
+
+#[test]
+fn broken_pods_of_an_ordered_stateful_set_are_pushed() {
+    let revision = |name: &str, revision: &str, ready| PodView {
+        revision: Some(revision.into()),
+        ..pod(name, OLD, ready)
+    };
+    let of = |spec: Value, observed: i64| Case {
+        kind: Kind::StatefulSet,
+        spec,
+        status: json!({"observedGeneration": observed, "updateRevision": "new"}),
+        pods: vec![
+            revision("x-0", "old", true),
+            revision("x-1", "old", false),
+            revision("x-2", "new", false),
+        ],
+    };
+    let names = |case: &Case| {
+        case.with(|look| {
+            stuck(look)
+                .iter()
+                .map(|pod| pod.name.clone())
+                .collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(names(&of(json!({"replicas": 3}), 2)), ["x-1"]);
+    assert!(
+        names(&of(json!({"replicas": 3}), 1)).is_empty(),
+        "not before the new revision is known"
+    );
+    assert!(
+        names(&of(
+            json!({"replicas": 3, "podManagementPolicy": "Parallel"}),
+            2
+        ))
+        .is_empty()
+    );
+    let partition = json!({"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 2}}});
+    assert!(
+        names(&of(partition, 2)).is_empty(),
+        "below the partition the old revision is meant to stay"
+    );
+}

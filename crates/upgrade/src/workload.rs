@@ -1,0 +1,391 @@
+//! Workloads and the places in them that hold image references. One extraction serves
+//! every kind: only the path to the pod spec differs.
+//!
+//! Never here: requests, or what a reference should become.
+
+use std::{fmt, str::FromStr};
+
+use castlink_core::Failure;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use serde_json::Value;
+
+use crate::{nodes::Placement, owner};
+
+/// Variables that hold an image the component starts pods with. `AGENT_IMAGE`,
+/// `QUERY_PROCESSOR_IMAGE` and `PROXY_IMAGE` are not among them: despite their names
+/// they hold versions.
+const IMAGE_VARIABLES: [&str; 2] = ["SCANNERS_IMAGE", "JMX_EXPORTER_INIT_IMAGE"];
+
+/// Kinds whose pods or templates are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    Deployment,
+    DaemonSet,
+    StatefulSet,
+    CronJob,
+    Job,
+    Pod,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Deployment,
+        Self::DaemonSet,
+        Self::StatefulSet,
+        Self::CronJob,
+        Self::Job,
+        Self::Pod,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Deployment => "Deployment",
+            Self::DaemonSet => "DaemonSet",
+            Self::StatefulSet => "StatefulSet",
+            Self::CronJob => "CronJob",
+            Self::Job => "Job",
+            Self::Pod => "Pod",
+        }
+    }
+
+    pub(crate) fn plural(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployments",
+            Self::DaemonSet => "daemonsets",
+            Self::StatefulSet => "statefulsets",
+            Self::CronJob => "cronjobs",
+            Self::Job => "jobs",
+            Self::Pod => "pods",
+        }
+    }
+
+    pub(crate) fn group(self) -> &'static str {
+        match self {
+            Self::Deployment | Self::DaemonSet | Self::StatefulSet => "apps",
+            Self::CronJob | Self::Job => "batch",
+            Self::Pod => "",
+        }
+    }
+
+    pub(crate) fn resource(self) -> ApiResource {
+        let gvk = GroupVersionKind::gvk(self.group(), "v1", self.name());
+        ApiResource::from_gvk_with_plural(&gvk, self.plural())
+    }
+
+    /// True when a changed template starts a rollout.
+    pub(crate) fn rolls(self) -> bool {
+        matches!(self, Self::Deployment | Self::DaemonSet | Self::StatefulSet)
+    }
+
+    fn pod_spec(self) -> &'static str {
+        match self {
+            Self::CronJob => "/spec/jobTemplate/spec/template/spec",
+            Self::Pod => "/spec",
+            _ => "/spec/template/spec",
+        }
+    }
+}
+
+/// A workload of the namespace: `Deployment/castai-agent`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Id {
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.name(), self.name)
+    }
+}
+
+impl FromStr for Id {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let parsed = text.split_once('/').and_then(|(kind, name)| {
+            let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
+            (!name.is_empty()).then(|| Self {
+                kind,
+                name: name.into(),
+            })
+        });
+        parsed.ok_or_else(|| {
+            Failure::usage(format!("`{text}` is not a workload; write Deployment/NAME"))
+        })
+    }
+}
+
+/// Which part of a pod spec holds the reference. Names, not indexes: they survive
+/// re-ordering, and a journal can be read back with them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Slot {
+    Container(String),
+    Init(String),
+    Ephemeral(String),
+    Volume(String),
+    Env { container: String, name: String },
+}
+
+impl Slot {
+    /// The name for a change record: `container agent image`.
+    pub(crate) fn field(&self) -> String {
+        match self {
+            Self::Env { .. } => self.to_string(),
+            _ => format!("{self} image"),
+        }
+    }
+
+    /// Reads back what [`Slot::field`] wrote.
+    pub(crate) fn from_field(text: &str) -> Option<Self> {
+        if let Some(rest) = text.strip_prefix("env ") {
+            let (name, container) = rest.split_once(" of container ")?;
+            return Some(Self::Env {
+                container: container.into(),
+                name: name.into(),
+            });
+        }
+        let text = text.strip_suffix(" image")?;
+        let slot = |prefix: &str, make: fn(String) -> Self| {
+            Some(make(text.strip_prefix(prefix)?.to_owned()))
+        };
+        slot("init container ", Self::Init)
+            .or_else(|| slot("ephemeral container ", Self::Ephemeral))
+            .or_else(|| slot("container ", Self::Container))
+            .or_else(|| slot("volume ", Self::Volume))
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container(name) => write!(f, "container {name}"),
+            Self::Init(name) => write!(f, "init container {name}"),
+            Self::Ephemeral(name) => write!(f, "ephemeral container {name}"),
+            Self::Volume(name) => write!(f, "volume {name}"),
+            Self::Env { container, name } => write!(f, "env {name} of container {container}"),
+        }
+    }
+}
+
+/// One reference in an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImageField {
+    pub(crate) slot: Slot,
+    /// JSON pointer to the reference.
+    pub(crate) path: String,
+    /// JSON pointers and the names that must stand there for `path` to mean this slot.
+    pub(crate) guards: Vec<(String, String)>,
+    /// The reference as it is written.
+    pub(crate) literal: String,
+}
+
+/// A workload as observed.
+#[derive(Debug, Clone)]
+pub(crate) struct Workload {
+    pub(crate) id: Id,
+    /// Who manages it: `helm:castai-agent`.
+    pub(crate) owner: Option<String>,
+    /// The object that made it, when there is one: it would put a patch back.
+    pub(crate) controller: Option<String>,
+    pub(crate) fields: Vec<ImageField>,
+    pub(crate) placement: Placement,
+    /// A StatefulSet that replaces its pods one after the other, only past ready ones.
+    pub(crate) ordered: bool,
+    /// The object as the server sent it.
+    pub(crate) object: DynamicObject,
+}
+
+impl Workload {
+    pub(crate) fn new(kind: Kind, object: DynamicObject) -> Self {
+        let pod_spec = object.data.pointer(kind.pod_spec()).unwrap_or(&Value::Null);
+        Self {
+            id: Id {
+                kind,
+                name: object.metadata.name.clone().unwrap_or_default(),
+            },
+            owner: owner::of(&object),
+            controller: owner::controller(&object.metadata),
+            fields: image_fields(kind, &object.data),
+            placement: Placement::of(pod_spec),
+            ordered: kind == Kind::StatefulSet
+                && text(&object.data, "/spec/podManagementPolicy") != Some("Parallel"),
+            object,
+        }
+    }
+}
+
+/// Every image reference in `object`, the body of a resource of `kind`.
+pub(crate) fn image_fields(kind: Kind, object: &Value) -> Vec<ImageField> {
+    const LISTS: [(&str, fn(String) -> Slot); 3] = [
+        ("initContainers", Slot::Init),
+        ("containers", Slot::Container),
+        ("ephemeralContainers", Slot::Ephemeral),
+    ];
+    let base = kind.pod_spec();
+    let mut fields = Vec::new();
+    for (list, slot) in LISTS {
+        for (path, container) in items(object, &format!("{base}/{list}")) {
+            fields.extend(container_image(&path, container, slot));
+            fields.extend(container_variables(&path, container));
+        }
+    }
+    for (path, volume) in items(object, &format!("{base}/volumes")) {
+        fields.extend(volume_image(&path, volume));
+    }
+    fields
+}
+
+fn container_image(path: &str, container: &Value, slot: fn(String) -> Slot) -> Option<ImageField> {
+    let name = text(container, "/name")?.to_owned();
+    Some(ImageField {
+        path: format!("{path}/image"),
+        guards: vec![(format!("{path}/name"), name.clone())],
+        literal: text(container, "/image")
+            .filter(|image| !image.is_empty())?
+            .to_owned(),
+        slot: slot(name),
+    })
+}
+
+fn container_variables(path: &str, container: &Value) -> Vec<ImageField> {
+    let Some(owner) = text(container, "/name") else {
+        return Vec::new();
+    };
+    items(container, "/env")
+        .filter_map(|(env_path, variable)| {
+            let name = text(variable, "/name").filter(|name| IMAGE_VARIABLES.contains(name))?;
+            Some(ImageField {
+                slot: Slot::Env {
+                    container: owner.into(),
+                    name: name.into(),
+                },
+                path: format!("{path}{env_path}/value"),
+                guards: vec![
+                    (format!("{path}/name"), owner.into()),
+                    (format!("{path}{env_path}/name"), name.into()),
+                ],
+                literal: text(variable, "/value")
+                    .filter(|value| !value.is_empty())?
+                    .to_owned(),
+            })
+        })
+        .collect()
+}
+
+fn volume_image(path: &str, volume: &Value) -> Option<ImageField> {
+    let name = text(volume, "/name")?.to_owned();
+    Some(ImageField {
+        path: format!("{path}/image/reference"),
+        guards: vec![(format!("{path}/name"), name.clone())],
+        literal: text(volume, "/image/reference")?.to_owned(),
+        slot: Slot::Volume(name),
+    })
+}
+
+fn items<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = (String, &'a Value)> {
+    let list = value
+        .pointer(path)
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    let path = path.to_owned();
+    list.iter()
+        .enumerate()
+        .map(move |(index, item)| (format!("{path}/{index}"), item))
+}
+
+/// The string at `path`, when there is one.
+pub(crate) fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
+    value.pointer(path)?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn template() -> Value {
+        json!({
+            "initContainers": [{"name": "obi-init", "image": "busybox:1.37.0-musl"}],
+            "containers": [
+                {"name": "app", "image": "r/app:1", "env": [
+                    {"name": "SCANNERS_IMAGE", "value": "r/scan:1"},
+                    {"name": "AGENT_IMAGE", "value": "v0.21.0"},
+                    {"name": "JMX_EXPORTER_INIT_IMAGE", "valueFrom": null},
+                ]},
+                {"name": "injected later"},
+            ],
+            "volumes": [{"name": "model", "image": {"reference": "r/model:1"}}, {"name": "tmp", "emptyDir": {}}],
+        })
+    }
+
+    fn found(kind: Kind, object: &Value) -> Vec<String> {
+        let fields = image_fields(kind, object);
+        for field in &fields {
+            assert_eq!(
+                text(object, &field.path),
+                Some(field.literal.as_str()),
+                "{}",
+                field.path
+            );
+            for (path, name) in &field.guards {
+                assert_eq!(text(object, path), Some(name.as_str()), "{path}");
+            }
+        }
+        fields
+            .iter()
+            .map(|field| format!("{}={}", field.slot, field.literal))
+            .collect()
+    }
+
+    #[test]
+    fn every_place_of_every_kind_is_found() {
+        let want = [
+            "init container obi-init=busybox:1.37.0-musl",
+            "container app=r/app:1",
+            "env SCANNERS_IMAGE of container app=r/scan:1",
+            "volume model=r/model:1",
+        ];
+        let spec = template();
+        let plain = json!({"spec": {"template": {"spec": spec}}});
+        for kind in [
+            Kind::Deployment,
+            Kind::DaemonSet,
+            Kind::StatefulSet,
+            Kind::Job,
+        ] {
+            assert_eq!(found(kind, &plain), want, "{kind:?}");
+        }
+        let cron = json!({"spec": {"jobTemplate": plain}});
+        assert_eq!(found(Kind::CronJob, &cron), want);
+        assert_eq!(found(Kind::Pod, &json!({"spec": spec})), want);
+        assert!(found(Kind::Pod, &json!({"spec": null})).is_empty());
+    }
+
+    #[test]
+    fn slots_read_back_from_a_journal() {
+        for slot in [
+            Slot::Container("a".into()),
+            Slot::Init("a".into()),
+            Slot::Ephemeral("a".into()),
+            Slot::Volume("a".into()),
+            Slot::Env {
+                container: "a".into(),
+                name: "SCANNERS_IMAGE".into(),
+            },
+        ] {
+            assert_eq!(Slot::from_field(&slot.field()), Some(slot));
+        }
+        assert_eq!(Slot::from_field("tag cast.ai/routable"), None);
+    }
+
+    #[test]
+    fn identifiers_read_back() {
+        let id = Id {
+            kind: Kind::StatefulSet,
+            name: "x".into(),
+        };
+        assert_eq!(id.to_string().parse::<Id>().unwrap(), id);
+        assert!("subnet/subnet-1".parse::<Id>().is_err());
+    }
+}
