@@ -1,0 +1,214 @@
+//! VPC endpoints as EC2 keeps them: what they are, what state they are in at a moment, and
+//! how they are written. Time passes by itself: a state is computed, never advanced.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::query::Xml;
+use super::services::Service;
+use super::upstream::{Group, Subnet};
+use crate::knobs::Knobs;
+
+/// Where an endpoint stands, apart from what time adds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Phase {
+    /// The provider has to accept the connection.
+    AwaitingAcceptance,
+    /// Becomes available (or failed) at that moment.
+    Pending(Instant),
+    /// The provider has turned it down.
+    Rejected,
+    /// Becomes deleted at the first moment and unknown at the second.
+    Deleting(Instant, Instant),
+}
+
+/// One endpoint.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    pub(super) id: String,
+    pub(super) region: String,
+    pub(super) vpc: String,
+    pub(super) service: Service,
+    pub(super) subnets: Vec<Subnet>,
+    pub(super) groups: Vec<Group>,
+    pub(super) route_tables: Vec<String>,
+    pub(super) private_dns: bool,
+    pub(super) tags: BTreeMap<String, String>,
+    pub(super) created: Timestamp,
+    pub(super) phase: Phase,
+    /// A modification is under way until then.
+    pub(super) modifying: Option<Instant>,
+    /// How many more Describe calls by id do not know it.
+    pub(super) unseen: u32,
+}
+
+impl Endpoint {
+    /// The state's name on the wire, or nothing when the endpoint is gone.
+    pub(super) fn state(&self, now: Instant) -> Option<&'static str> {
+        match self.phase {
+            Phase::Deleting(_, gone) if now >= gone => None,
+            Phase::Deleting(deleted, _) if now >= deleted => Some("deleted"),
+            Phase::Deleting(..) => Some("deleting"),
+            Phase::AwaitingAcceptance => Some("pendingAcceptance"),
+            Phase::Rejected => Some("rejected"),
+            Phase::Pending(until) if now < until => Some("pending"),
+            Phase::Pending(_) if self.service.failing => Some("failed"),
+            Phase::Pending(_) if self.under_modification(now) => Some("pending"),
+            Phase::Pending(_) => Some("available"),
+        }
+    }
+
+    pub(super) fn under_modification(&self, now: Instant) -> bool {
+        self.modifying.is_some_and(|until| now < until)
+    }
+
+    /// Whether it still holds its subnets, security groups and private name.
+    pub(super) fn holds(&self, now: Instant) -> bool {
+        !matches!(
+            self.state(now),
+            None | Some("deleted" | "rejected" | "failed")
+        )
+    }
+
+    /// Starts the deletion; nothing more when it has been started already.
+    pub(super) fn delete(&mut self, now: Instant, knobs: &Knobs) {
+        if !matches!(self.phase, Phase::Deleting(..)) {
+            let deleted = now + knobs.deleting();
+            self.phase = Phase::Deleting(deleted, deleted + knobs.deleting());
+        }
+    }
+
+    /// Writes what DescribeVpcEndpoints says about it.
+    pub(super) fn write(&self, account: &str, now: Instant, xml: &mut Xml) {
+        let kind = if self.service.gateway {
+            "Gateway"
+        } else {
+            "Interface"
+        };
+        xml.leaf("vpcEndpointId", &self.id);
+        xml.leaf("vpcEndpointType", kind);
+        xml.leaf("vpcId", &self.vpc);
+        xml.leaf("serviceName", &self.service.name);
+        xml.leaf("serviceRegion", &self.region);
+        xml.leaf("state", self.state(now).unwrap_or("deleted"));
+        xml.texts("routeTableIdSet", &self.route_tables);
+        xml.texts("subnetIdSet", self.subnets.iter().map(|subnet| &subnet.id));
+        xml.items("groupSet", &self.groups, |xml, group| {
+            xml.leaf("groupId", &group.id);
+            xml.leaf("groupName", &group.name);
+        });
+        xml.leaf("ipAddressType", "ipv4");
+        xml.node("dnsOptions", |xml| xml.leaf("dnsRecordIpType", "ipv4"));
+        xml.leaf("privateDnsEnabled", self.private_dns);
+        xml.leaf("requesterManaged", false);
+        xml.texts(
+            "networkInterfaceIdSet",
+            self.subnets.iter().map(|subnet| self.interface(subnet)),
+        );
+        xml.items("dnsEntrySet", self.dns_names(), |xml, name| {
+            xml.leaf("dnsName", name);
+            xml.leaf("hostedZoneId", "Z7HUB22UULQXV");
+        });
+        xml.leaf("creationTimestamp", self.created);
+        xml.items("tagSet", &self.tags, |xml, (key, value)| {
+            xml.leaf("key", key);
+            xml.leaf("value", value);
+        });
+        xml.leaf("ownerId", account);
+        if self.state(now) == Some("failed") {
+            xml.node("lastError", |xml| {
+                xml.leaf("code", "InternalError");
+                xml.leaf("message", "the endpoint could not be provisioned");
+            });
+        }
+    }
+
+    fn interface(&self, subnet: &Subnet) -> String {
+        format!(
+            "eni-{}",
+            super::invented_id(&format!("{}/{}", self.id, subnet.id))
+        )
+    }
+
+    /// The endpoint's own names (regional, then one per zone), then the private one.
+    fn dns_names(&self) -> Vec<String> {
+        if self.service.gateway {
+            return Vec::new();
+        }
+        let Self {
+            id,
+            region,
+            service,
+            ..
+        } = self;
+        let mark = &super::invented_id(id)[..8];
+        let host = format!("{}.{region}.vpce.amazonaws.com", service.id);
+        let zonal = self
+            .subnets
+            .iter()
+            .map(|subnet| format!("{id}-{mark}-{}.{host}", subnet.zone));
+        let private = service.private_name.clone().filter(|_| self.private_dns);
+        std::iter::once(format!("{id}-{mark}.{host}"))
+            .chain(zonal)
+            .chain(private)
+            .collect()
+    }
+
+    /// Whether it passes a filter of DescribeVpcEndpoints (wildcards as in EC2).
+    pub(super) fn passes(&self, name: &str, values: &[String], now: Instant) -> bool {
+        let any = |text: &str| values.iter().any(|pattern| matches(pattern, text));
+        match name {
+            "vpc-id" => any(&self.vpc),
+            "service-name" => any(&self.service.name),
+            "vpc-endpoint-id" => any(&self.id),
+            "vpc-endpoint-state" => any(self.state(now).unwrap_or_default()),
+            "vpc-endpoint-type" => any(if self.service.gateway {
+                "Gateway"
+            } else {
+                "Interface"
+            }),
+            "tag-key" => self.tags.keys().any(|key| any(key)),
+            _ => match name.strip_prefix("tag:") {
+                Some(key) => self.tags.get(key).is_some_and(|value| any(value)),
+                None => false,
+            },
+        }
+    }
+}
+
+/// EC2's filter patterns: `*` stands for any run of characters.
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((start, rest)) => text.strip_prefix(start).is_some_and(|text| {
+            let ends = text
+                .char_indices()
+                .map(|(index, _)| index)
+                .chain([text.len()]);
+            ends.into_iter().any(|index| matches(rest, &text[index..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns() {
+        let cases = [
+            ("abc", "abc", true),
+            ("abc", "abcd", false),
+            ("a*", "abc", true),
+            ("*c", "abc", true),
+            ("a*c*", "abcd", true),
+            ("*", "", true),
+            ("a*d", "abc", false),
+        ];
+        for (pattern, text, expected) in cases {
+            assert_eq!(matches(pattern, text), expected, "{pattern} against {text}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Running the project's own binaries as a user would, but with nothing of the user's.
+//!
+//! The environment is the stack's and nothing else: no ambient AWS profile, no ambient
+//! kubeconfig, a home directory of its own.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::process;
+
+/// No product takes longer in a suite; a hang becomes a failure with a name.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// A call of one binary.
+#[derive(Clone, Debug)]
+pub struct Product {
+    program: PathBuf,
+    name: String,
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    dir: Option<PathBuf>,
+    stdin: Vec<u8>,
+    deadline: Duration,
+}
+
+/// What a call came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The exit code; -1 after a signal.
+    pub code: i32,
+    /// Standard output, as it came.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Product {
+    /// The binary called `name` (`castlink-mirror`), with `env` as its whole environment.
+    ///
+    /// # Errors
+    /// When it is not built; the error says what builds it.
+    pub fn new(name: &str, env: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        Ok(Self {
+            program: process::binary(name)?,
+            name: name.to_owned(),
+            args: Vec::new(),
+            env: env.into_iter().collect(),
+            dir: None,
+            stdin: Vec::new(),
+            deadline: DEADLINE,
+        })
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets one variable.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.env.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Takes one variable away.
+    #[must_use]
+    pub fn without(mut self, key: &str) -> Self {
+        self.env.remove(key);
+        self
+    }
+
+    /// What it reads on standard input (nothing by default).
+    #[must_use]
+    pub fn stdin(mut self, text: impl Into<Vec<u8>>) -> Self {
+        self.stdin = text.into();
+        self
+    }
+
+    /// The directory it runs in.
+    #[must_use]
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// How long it may take.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started or is not through by its deadline.
+    pub async fn run(self) -> Result<Outcome> {
+        let name = self.name.clone();
+        let deadline = self.deadline;
+        let Ok(output) = tokio::time::timeout(deadline, self.output()).await else {
+            bail!("{name} is still running after {deadline:?}");
+        };
+        let output = output.with_context(|| format!("cannot run {name}"))?;
+        Ok(Outcome {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    async fn output(self) -> Result<Output> {
+        let mut child = self.command().spawn()?;
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        let text = self.stdin;
+        // A reader that stops early is its own business, as in a shell's pipe.
+        let feed = tokio::spawn(async move { stdin.write_all(&text).await });
+        let output = child.wait_with_output().await?;
+        feed.abort();
+        Ok(output)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(self.args.iter().map(OsStr::new))
+            .env_clear()
+            .envs(&self.env);
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.kill_on_drop(true);
+        command
+    }
+}
+
+impl Outcome {
+    /// Standard output as JSON Lines.
+    ///
+    /// # Errors
+    /// When a line is not JSON; carries both streams.
+    pub fn records(&self) -> Result<Vec<Value>> {
+        let parse = |line: &str| {
+            serde_json::from_str(line).with_context(|| format!("not a record: {line}\n{self}"))
+        };
+        self.stdout.lines().map(parse).collect()
+    }
+
+    /// The records of one kind.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub fn records_of(&self, kind: &str) -> Result<Vec<Value>> {
+        let mut records = self.records()?;
+        records.retain(|record| record["kind"] == kind);
+        Ok(records)
+    }
+
+    /// Itself, when it ended with this exit code.
+    ///
+    /// # Errors
+    /// When it did not; carries both streams.
+    pub fn expect_code(self, code: i32) -> Result<Self> {
+        if self.code == code {
+            return Ok(self);
+        }
+        bail!("exit code {} instead of {code}\n{self}", self.code)
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            code,
+            stdout,
+            stderr,
+        } = self;
+        write!(
+            f,
+            "exit code {code}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+        )
+    }
+}

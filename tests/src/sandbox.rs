@@ -1,0 +1,453 @@
+//! The stack as a background process: `up` starts it, `down` ends it, everything else
+//! reads what it left in its directory.
+//!
+//! Whether it runs is a lock that the serving process holds, which neither a crash nor a
+//! recycled process id can get wrong. What it is (environment, URLs) is `state.json`,
+//! written when it is ready.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, ListParams};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::control_plane;
+use crate::kubelet::Faults;
+use crate::process::{self, wait_until};
+use crate::seed::{self, Seeder};
+use crate::stack::{Options, Stack, faults_file};
+use crate::{cache, namespace};
+
+/// The first `up` of a machine builds servers for minutes; `up` only gives up when the
+/// process does.
+const UP: Duration = Duration::from_secs(3600);
+/// From SIGTERM to gone.
+const DOWN: Duration = Duration::from_secs(30);
+const STATE: &str = "state.json";
+const LOG: &str = "sandbox.log";
+const LOCK: &str = "sandbox.lock";
+/// Ends the log's progress lines.
+const READY: &str = "the sandbox is ready";
+
+/// A sandbox, running or not.
+pub struct Sandbox {
+    dir: PathBuf,
+}
+
+/// What the serving process tells the other verbs.
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    pid: u32,
+    env: BTreeMap<String, String>,
+    path: Vec<PathBuf>,
+    upstream_url: String,
+    upstream_ca: PathBuf,
+}
+
+/// Which faults to set.
+#[derive(Args, Debug, Default)]
+pub struct FaultArgs {
+    /// Containers of images that contain this text crash
+    #[arg(long, value_name = "TEXT")]
+    pub crash: Vec<String>,
+    /// They crash this long after their start, e.g. agent=5
+    #[arg(long, value_name = "TEXT=SECONDS", value_parser = timed)]
+    pub crash_after: Vec<(String, f64)>,
+    /// They start but never become ready
+    #[arg(long, value_name = "TEXT")]
+    pub notready: Vec<String>,
+    /// Pulling them takes this long
+    #[arg(long, value_name = "TEXT=SECONDS", value_parser = timed)]
+    pub slow: Vec<(String, f64)>,
+    /// The registry answers 403 to the nodes
+    #[arg(long, value_name = "TEXT")]
+    pub deny: Vec<String>,
+    /// The registry answers 404 to the nodes
+    #[arg(long, value_name = "TEXT")]
+    pub missing: Vec<String>,
+    /// This node is dead
+    #[arg(long, value_name = "NODE")]
+    pub node_down: Vec<String>,
+    /// Forget the faults that are set
+    #[arg(long)]
+    pub clear: bool,
+}
+
+impl Sandbox {
+    /// The sandbox in `dir`, by default `sandbox` in the cache directory.
+    ///
+    /// # Errors
+    /// When there is no cache directory.
+    pub fn at(dir: Option<PathBuf>) -> Result<Self> {
+        let dir = match dir {
+            Some(dir) => std::path::absolute(dir)?,
+            None => cache::root()?.join("sandbox"),
+        };
+        Ok(Self { dir })
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready; its log has been shown by then.
+    pub async fn up(&self) -> Result<()> {
+        if self.running()? {
+            // Another `up` may still be starting it.
+            self.wait_ready(None).await?;
+            say(&format!("already up in {}", self.dir.display()));
+            return Ok(());
+        }
+        self.clean()?;
+        let log = File::create(self.dir.join(LOG))?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("serve").arg("--dir").arg(&self.dir);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        command.process_group(0); // Ctrl-C here is not meant for it
+        let child = command.spawn().context("cannot start the sandbox")?;
+        self.wait_ready(Some(child)).await
+    }
+
+    /// Runs it until SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub async fn serve(&self) -> Result<()> {
+        fs::create_dir_all(&self.dir)?;
+        let _held = self.lock()?;
+        let mut end = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
+        let _hangup = signal(SignalKind::hangup())?; // the terminal may go, the sandbox stays
+        let dir = self.dir.join("stack");
+        if dir.exists() {
+            fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+        }
+        let started = Instant::now();
+        let launch = move || {
+            let progress =
+                move |line: &str| say(&format!("{:>4} s  {line}", started.elapsed().as_secs()));
+            Stack::launch(&dir, Options::default(), &progress)
+        };
+        let launched = tokio::task::spawn_blocking(launch);
+        let stack = tokio::select! {
+            stack = launched => stack??,
+            _ = end.0.recv() => bail!("stopped while starting"),
+            _ = end.1.recv() => bail!("stopped while starting"),
+        };
+        self.write_state(&stack)?;
+        say(&format!("{:>4} s  {READY}", started.elapsed().as_secs()));
+        tokio::select! {
+            _ = end.0.recv() => {}
+            _ = end.1.recv() => {}
+        }
+        fs::remove_file(self.dir.join(STATE))?;
+        tokio::task::spawn_blocking(|| drop(stack)).await?;
+        Ok(())
+    }
+
+    /// Stops it and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn down(&self) -> Result<()> {
+        if !self.running()? {
+            say("not running");
+            return Ok(());
+        }
+        let pid = fs::read_to_string(self.dir.join(LOCK))?;
+        let pid = pid
+            .trim()
+            .parse()
+            .context("the sandbox has only just been started: try again")?;
+        process::signal(pid, Signal::TERM)?;
+        wait_until("the sandbox to end", DOWN, async || {
+            ensure!(!self.running()?, "process {pid} is still running");
+            Ok(())
+        })
+        .await?;
+        say("stopped");
+        Ok(())
+    }
+
+    /// Prints the environment as shell commands.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn env(&self) -> Result<()> {
+        let state = self.state()?;
+        let mut lines: Vec<_> = state
+            .env
+            .iter()
+            .map(|(key, value)| format!("export {key}={}", quoted(value)))
+            .collect();
+        let path: Vec<_> = state
+            .path
+            .iter()
+            .map(|dir| quoted(&dir.display().to_string()))
+            .collect();
+        lines.push(format!("export PATH={}:\"$PATH\"", path.join(":")));
+        print(&lines.join("\n"))
+    }
+
+    /// Puts images into the upstream registry; all default ones when none is named.
+    ///
+    /// # Errors
+    /// When it is not running, or a reference is malformed.
+    pub async fn seed(&self, references: &[String]) -> Result<()> {
+        let references = match references {
+            [] => seed::defaults(),
+            named => named.to_vec(),
+        };
+        for seeded in self.seeder()?.seed_all(references).await? {
+            let what = if seeded.present { "present" } else { "seeded" };
+            print(&format!("{what} {}@{}", seeded.reference, seeded.digest))?;
+        }
+        Ok(())
+    }
+
+    /// Takes images out of the upstream registry.
+    ///
+    /// # Errors
+    /// When it is not running, or a reference is malformed.
+    pub async fn unseed(&self, references: &[String]) -> Result<()> {
+        let seeder = self.seeder()?;
+        for reference in references {
+            let what = if seeder.unseed(reference).await? {
+                "removed"
+            } else {
+                "absent"
+            };
+            print(&format!("{what} {reference}"))?;
+        }
+        Ok(())
+    }
+
+    /// Adds faults to those in force, or shows them.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn fault(&self, args: &FaultArgs) -> Result<()> {
+        self.state()?;
+        let path = faults_file(&self.dir.join("stack"));
+        let mut faults = if args.clear {
+            Faults::default()
+        } else {
+            Faults::read(&path)?
+        };
+        faults.crash.extend(args.crash.iter().cloned());
+        faults.crash_after.extend(args.crash_after.iter().cloned());
+        faults.notready.extend(args.notready.iter().cloned());
+        faults.slow.extend(args.slow.iter().cloned());
+        faults.deny.extend(args.deny.iter().cloned());
+        faults.missing.extend(args.missing.iter().cloned());
+        faults.node_down.extend(args.node_down.iter().cloned());
+        faults.write(&path)?;
+        print(&serde_json::to_string(&faults)?)
+    }
+
+    /// Says what its nodes and pods are doing.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub async fn status(&self) -> Result<()> {
+        let state = self.state()?;
+        print(&format!(
+            "up: process {}, directory {}",
+            state.pid,
+            self.dir.display()
+        ))?;
+        let kubeconfig = state
+            .env
+            .get("KUBECONFIG")
+            .context("the sandbox has no cluster")?;
+        let client = control_plane::client(Path::new(kubeconfig)).await?;
+        let nodes = Api::<Node>::all(client.clone())
+            .list(&ListParams::default())
+            .await?;
+        print(&format!("nodes: {}", nodes.items.len()))?;
+        let pods: Api<Pod> = Api::namespaced(client, namespace::NAME);
+        for pod in pods.list(&ListParams::default()).await? {
+            print(&pod_line(&pod))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the lock that says "running" and leaves the process id in it.
+    fn lock(&self) -> Result<File> {
+        let path = self.dir.join(LOCK);
+        let open = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path);
+        let mut lock = open.with_context(|| format!("cannot open {}", path.display()))?;
+        if lock.try_lock().is_err() {
+            bail!("a sandbox is running in {} already", self.dir.display());
+        }
+        lock.set_len(0)?;
+        write!(lock, "{}", std::process::id())?;
+        Ok(lock)
+    }
+
+    fn running(&self) -> Result<bool> {
+        match File::open(self.dir.join(LOCK)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            other => Ok(other?.try_lock_shared().is_err()),
+        }
+    }
+
+    fn state(&self) -> Result<State> {
+        if !self.running()? {
+            bail!(
+                "no sandbox is running in {}: start it with `up`",
+                self.dir.display()
+            );
+        }
+        let text = fs::read(self.dir.join(STATE)).context("the sandbox is still starting")?;
+        serde_json::from_slice(&text).context("unreadable state of the sandbox")
+    }
+
+    fn write_state(&self, stack: &Stack) -> Result<()> {
+        let state = State {
+            pid: std::process::id(),
+            env: stack.env(),
+            path: stack.path(),
+            upstream_url: stack.aws.upstream_url.clone(),
+            upstream_ca: stack.aws.ca.clone(),
+        };
+        let draft = self.dir.join("state.tmp");
+        fs::write(&draft, serde_json::to_vec_pretty(&state)?)?;
+        fs::rename(&draft, self.dir.join(STATE)).context("cannot write the sandbox's state")
+    }
+
+    /// Takes away what an earlier one left; nothing but its own files.
+    fn clean(&self) -> Result<()> {
+        fs::create_dir_all(&self.dir)
+            .with_context(|| format!("cannot create {}", self.dir.display()))?;
+        match fs::remove_file(self.dir.join(STATE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Shows the log as it grows until the sandbox is ready.
+    async fn wait_ready(&self, mut child: Option<std::process::Child>) -> Result<()> {
+        let mut shown = if child.is_some() { 0 } else { usize::MAX };
+        let end = Instant::now() + UP;
+        while !self.dir.join(STATE).is_file() {
+            shown = self.show_log(shown);
+            if let Some(child) = &mut child
+                && let Some(status) = child.try_wait()?
+            {
+                self.show_log(shown);
+                bail!("the sandbox ended while starting ({status})");
+            }
+            ensure!(
+                child.is_some() || self.running()?,
+                "the sandbox ended while starting"
+            );
+            ensure!(
+                Instant::now() < end,
+                "the sandbox is not ready after {UP:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.show_log(shown);
+        Ok(())
+    }
+
+    /// Shows the log's whole lines from byte `from` on; where the next ones begin.
+    fn show_log(&self, from: usize) -> usize {
+        let text = fs::read_to_string(self.dir.join(LOG)).unwrap_or_default();
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        if let Some(new) = text.get(from..whole).filter(|new| !new.is_empty()) {
+            say(new.trim_end());
+            return whole;
+        }
+        from
+    }
+
+    fn seeder(&self) -> Result<Seeder> {
+        let state = self.state()?;
+        let ca = reqwest::Certificate::from_pem(&fs::read(&state.upstream_ca)?)?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([ca])
+            .build()?;
+        Ok(Seeder::new(
+            &state.upstream_url,
+            http,
+            seed::Options::default(),
+        ))
+    }
+}
+
+/// Shows an error and its causes on standard error.
+pub fn complain(error: &anyhow::Error) {
+    say(&format!("error: {error:#}"));
+}
+
+/// One line to standard error; a closed one is nobody's problem.
+fn say(line: &str) {
+    drop(writeln!(io::stderr(), "{line}"));
+}
+
+/// One line to standard output.
+fn print(line: &str) -> Result<()> {
+    writeln!(io::stdout(), "{line}").context("cannot write to standard output")
+}
+
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+fn timed(text: &str) -> Result<(String, f64), String> {
+    let wanted = || "expected TEXT=SECONDS".to_owned();
+    let (part, seconds) = text.split_once('=').ok_or_else(wanted)?;
+    Ok((part.to_owned(), seconds.parse().map_err(|_| wanted())?))
+}
+
+/// `NAME  READY  what its worst container says  on NODE`
+fn pod_line(pod: &Pod) -> String {
+    let status = pod.status.as_ref();
+    let containers = status
+        .and_then(|status| status.container_statuses.as_deref())
+        .unwrap_or_default();
+    let inits = status
+        .and_then(|status| status.init_container_statuses.as_deref())
+        .unwrap_or_default();
+    let ready = containers
+        .iter()
+        .filter(|container| container.ready)
+        .count();
+    let waiting = inits.iter().chain(containers).find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        waiting
+            .reason
+            .clone()
+            .filter(|reason| reason != "PodInitializing")
+    });
+    let phase = status
+        .and_then(|status| status.phase.clone())
+        .unwrap_or_default();
+    format!(
+        "{:<60} {ready}/{} {}",
+        pod.metadata.name.as_deref().unwrap_or_default(),
+        containers.len(),
+        waiting.unwrap_or(phase)
+    )
+}

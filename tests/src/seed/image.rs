@@ -1,0 +1,268 @@
+//! Images: an index over one manifest per platform, as build tools write them.
+//!
+//! Layers are shared as real ones are: one base under all of CAST AI's images, a runtime
+//! under some of them, a layer of its own on top. Some images come in the variants met in
+//! the wild: Docker's media types, attestations in the index, a signature beside it, an
+//! artifact attached to it.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use oci_client::Reference;
+use serde_json::{Value, json};
+
+use super::layer::{Layer, Layers};
+use super::{LIBRARY, MIRROR, Options};
+use crate::ecr::digest;
+
+/// Sizes before scaling, in bytes.
+const BASE: u32 = 1_000_000;
+const RUNTIME: u32 = 500_000;
+const OWN: u32 = 400_000;
+/// Every image was built then.
+const CREATED: &str = "2026-08-01T00:00:00Z";
+
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+/// A document that is stored under its digest: a manifest, an index, a config.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// `sha256:…`
+    pub digest: String,
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+/// A whole image, ready to be pushed.
+#[derive(Debug)]
+pub struct Image {
+    /// What the tag points to.
+    pub index: Document,
+    /// The manifests of the index.
+    pub manifests: Vec<Document>,
+    /// Configs and layers: digest and bytes.
+    pub blobs: Vec<(String, Bytes)>,
+    /// Further tags of the repository (signature, referrers) and what they point to.
+    pub beside: Vec<(String, Document)>,
+}
+
+impl Document {
+    fn new(media_type: &'static str, content: &Value) -> Self {
+        let bytes = Bytes::from(content.to_string());
+        Self {
+            digest: digest(&bytes),
+            media_type,
+            bytes,
+        }
+    }
+
+    fn descriptor(&self) -> Value {
+        json!({"mediaType": self.media_type, "digest": self.digest, "size": self.bytes.len()})
+    }
+}
+
+/// The media types of an image.
+struct Types {
+    index: &'static str,
+    manifest: &'static str,
+    config: &'static str,
+    layer: &'static str,
+}
+
+const OCI: Types = Types {
+    index: OCI_INDEX,
+    manifest: OCI_MANIFEST,
+    config: OCI_CONFIG,
+    layer: OCI_LAYER,
+};
+const DOCKER: Types = Types {
+    index: "application/vnd.docker.distribution.manifest.list.v2+json",
+    manifest: "application/vnd.docker.distribution.manifest.v2+json",
+    config: "application/vnd.docker.container.image.v1+json",
+    layer: "application/vnd.docker.image.rootfs.diff.tar.gzip",
+};
+
+/// Makes the image for `reference`.
+pub(super) fn make(reference: &Reference, options: &Options, layers: &Layers) -> Result<Image> {
+    let name = identity(reference);
+    let tag = reference.tag().unwrap_or("latest");
+    let types = if name.starts_with("nvcr.io/") {
+        DOCKER
+    } else {
+        OCI
+    };
+    let mut image = Image {
+        index: Document::new(types.index, &json!({})),
+        manifests: Vec::new(),
+        blobs: Vec::new(),
+        beside: Vec::new(),
+    };
+    let mut entries = Vec::new();
+    for platform in &options.platforms {
+        let (os, architecture) = platform
+            .split_once('/')
+            .context("a platform is os/architecture")?;
+        let stack = stack(&name, tag, platform, layers)?;
+        let manifest = manifest(&mut image, &types, &stack, (os, architecture), (&name, tag));
+        let mut entry = manifest.descriptor();
+        entry["platform"] = json!({"architecture": architecture, "os": os});
+        entries.push(entry);
+        image.manifests.push(manifest);
+    }
+    if name.starts_with("docker.io/castai/") {
+        entries.extend(attestations(&mut image));
+    }
+    let content = json!({"schemaVersion": 2, "mediaType": types.index, "manifests": entries});
+    image.index = Document::new(types.index, &content);
+    attach(&mut image, &name);
+    Ok(image)
+}
+
+/// What the image is, wherever it is published.
+fn identity(reference: &Reference) -> String {
+    let name = super::repository(reference);
+    let component = name.strip_prefix(LIBRARY).or(name.strip_prefix(MIRROR));
+    component.map_or(name.clone(), |component| format!("castai/{component}"))
+}
+
+fn stack(name: &str, tag: &str, platform: &str, layers: &Layers) -> Result<Vec<Arc<Layer>>> {
+    let owner = name.rsplit_once('/').map_or(name, |(owner, _)| owner);
+    let base = layers.shared(&format!("{owner}/base/{platform}"), BASE)?;
+    let own = layers.own(&format!("{name}:{tag}/{platform}"), OWN)?;
+    // The larger half of the components are built on a common runtime.
+    let letter = name
+        .rsplit('/')
+        .next()
+        .and_then(|last| last.bytes().next())
+        .unwrap_or(b'a');
+    if name.starts_with("castai/") && letter < b'l' {
+        let runtime = layers.shared(&format!("{owner}/runtime/{platform}"), RUNTIME)?;
+        return Ok(vec![base, runtime, own]);
+    }
+    Ok(vec![base, own])
+}
+
+fn manifest(
+    image: &mut Image,
+    types: &Types,
+    stack: &[Arc<Layer>],
+    (os, architecture): (&str, &str),
+    (name, tag): (&str, &str),
+) -> Document {
+    let short = name.rsplit('/').next().unwrap_or(name);
+    let history =
+        |index: usize| json!({"created": CREATED, "created_by": format!("COPY layer{index} /")});
+    let config = Document::new(
+        types.config,
+        &json!({
+            "architecture": architecture,
+            "os": os,
+            "created": CREATED,
+            "config": {
+                "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+                "Entrypoint": [format!("/usr/bin/{short}")],
+                "User": "65532",
+                "Labels": {"org.opencontainers.image.version": tag},
+            },
+            "rootfs": {
+                "type": "layers",
+                "diff_ids": stack.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>(),
+            },
+            "history": (0..stack.len()).map(history).collect::<Vec<_>>(),
+        }),
+    );
+    let layer = |layer: &Arc<Layer>| json!({"mediaType": types.layer, "digest": layer.digest, "size": layer.bytes.len()});
+    let content = json!({
+        "schemaVersion": 2,
+        "mediaType": types.manifest,
+        "config": config.descriptor(),
+        "layers": stack.iter().map(layer).collect::<Vec<_>>(),
+    });
+    image.blobs.push((config.digest, config.bytes));
+    image.blobs.extend(
+        stack
+            .iter()
+            .map(|layer| (layer.digest.clone(), layer.bytes.clone())),
+    );
+    Document::new(types.manifest, &content)
+}
+
+/// Provenance as buildx puts it into an index: one manifest per platform, for no platform.
+fn attestations(image: &mut Image) -> Vec<Value> {
+    let subjects: Vec<_> = image
+        .manifests
+        .iter()
+        .map(|one| one.digest.clone())
+        .collect();
+    let mut entries = Vec::new();
+    for subject in subjects {
+        let statement = json!({
+            "_type": "https://in-toto.io/Statement/v0.1",
+            "predicateType": "https://slsa.dev/provenance/v0.2",
+            "subject": [{"digest": {"sha256": subject.trim_start_matches("sha256:")}}],
+        });
+        let manifest = artifact(image, "application/vnd.in-toto+json", &statement, json!({}));
+        let mut entry = manifest.descriptor();
+        entry["platform"] = json!({"architecture": "unknown", "os": "unknown"});
+        entry["annotations"] = json!({
+            "vnd.docker.reference.digest": subject,
+            "vnd.docker.reference.type": "attestation-manifest",
+        });
+        entries.push(entry);
+        image.manifests.push(manifest);
+    }
+    entries
+}
+
+/// A signature beside `agent` (as cosign tags it), a bill of materials attached to
+/// `kvisor-controller` (found through the referrers' fallback tag).
+fn attach(image: &mut Image, name: &str) {
+    let subject = image.index.descriptor();
+    let tag = image.index.digest.replace(':', "-");
+    if name == "castai/agent" {
+        let payload = json!({"critical": {
+            "identity": {"docker-reference": name},
+            "image": {"docker-manifest-digest": image.index.digest},
+            "type": "cosign container image signature",
+        }});
+        let kind = "application/vnd.dev.cosign.simplesigning.v1+json";
+        let signature = artifact(image, kind, &payload, json!({}));
+        image.beside.push((format!("{tag}.sig"), signature));
+    }
+    if name == "castai/kvisor-controller" {
+        let bill = json!({"spdxVersion": "SPDX-2.3", "name": name, "packages": []});
+        let kind = "application/spdx+json";
+        let more = json!({"subject": subject, "artifactType": kind});
+        let attached = artifact(image, kind, &bill, more);
+        let mut entry = attached.descriptor();
+        entry["artifactType"] = json!(kind);
+        let list = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]});
+        image.manifests.push(attached);
+        image.beside.push((tag, Document::new(OCI_INDEX, &list)));
+    }
+}
+
+/// A manifest over one blob of some type, with `more` fields; its blobs go to the image's.
+fn artifact(image: &mut Image, kind: &'static str, content: &Value, more: Value) -> Document {
+    let config = Document::new(EMPTY, &json!({}));
+    let layer = Document::new(kind, content);
+    let mut manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": config.descriptor(),
+        "layers": [layer.descriptor()],
+    });
+    for (key, value) in more.as_object().into_iter().flatten() {
+        manifest[key] = value.clone();
+    }
+    image.blobs.push((config.digest, config.bytes));
+    image.blobs.push((layer.digest, layer.bytes));
+    Document::new(OCI_MANIFEST, &manifest)
+}

@@ -1,0 +1,144 @@
+//! Layers: gzip-compressed tar archives of files that look like a root file system, whose
+//! bytes follow from a name and a size.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use flate2::{Compression, GzBuilder};
+use sha2::{Digest, Sha256};
+
+use crate::ecr::digest;
+
+/// One layer.
+#[derive(Debug)]
+pub struct Layer {
+    /// Digest of the compressed bytes.
+    pub digest: String,
+    /// Digest of the archive inside: the config's `diff_id`.
+    pub diff_id: String,
+    /// The compressed bytes.
+    pub bytes: Bytes,
+}
+
+/// Makes layers; remembers the shared ones.
+#[derive(Debug)]
+pub struct Layers {
+    scale: f64,
+    shared: Mutex<BTreeMap<String, Arc<Layer>>>,
+}
+
+impl Layers {
+    /// Layers whose sizes are multiplied by `scale`.
+    #[must_use]
+    pub fn new(scale: f64) -> Self {
+        Self {
+            scale,
+            shared: Mutex::default(),
+        }
+    }
+
+    /// A layer that several images have.
+    ///
+    /// # Errors
+    /// When the archive cannot be written (it is in memory: never).
+    pub fn shared(&self, name: &str, size: u32) -> io::Result<Arc<Layer>> {
+        if let Some(known) = self.guard().get(name) {
+            return Ok(Arc::clone(known));
+        }
+        let made = self.own(name, size)?;
+        Ok(Arc::clone(
+            self.guard().entry(name.to_owned()).or_insert(made),
+        ))
+    }
+
+    /// A layer of one image alone.
+    ///
+    /// # Errors
+    /// As [`Self::shared`].
+    pub fn own(&self, name: &str, size: u32) -> io::Result<Arc<Layer>> {
+        let size = (f64::from(size) * self.scale).max(64.0) as usize;
+        make(name, size).map(Arc::new)
+    }
+
+    fn guard(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Layer>>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn make(name: &str, size: usize) -> io::Result<Layer> {
+    let archive = archive(name, size)?;
+    let diff_id = digest(&archive);
+    // No name and no time in the envelope: the same bytes every time.
+    let mut gzip = GzBuilder::new().write(Vec::new(), Compression::fast());
+    gzip.write_all(&archive)?;
+    let bytes = Bytes::from(gzip.finish()?);
+    Ok(Layer {
+        digest: digest(&bytes),
+        diff_id,
+        bytes,
+    })
+}
+
+/// A binary that does not compress, as binaries hardly do, and a text that does.
+fn archive(name: &str, size: usize) -> io::Result<Vec<u8>> {
+    let short = name.rsplit('/').next().unwrap_or(name);
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut program = b"\x7fELF".to_vec();
+    program.resize(size, 0);
+    scramble(name, &mut program[4..]);
+    let text = format!("{name}\n").repeat(1 + size / 512);
+    add(&mut tar, &format!("usr/bin/{short}"), 0o755, &program)?;
+    add(
+        &mut tar,
+        &format!("usr/share/doc/{short}/copyright"),
+        0o644,
+        text.as_bytes(),
+    )?;
+    tar.into_inner()
+}
+
+fn add(tar: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(mode);
+    header.set_mtime(0);
+    tar.append_data(&mut header, path, content)
+}
+
+/// Fills `bytes` with xorshift64* started from the name.
+fn scramble(name: &str, bytes: &mut [u8]) {
+    let hash = Sha256::digest(name.as_bytes());
+    let start: [u8; 8] = std::array::from_fn(|index| hash[index]);
+    let mut state = u64::from_le_bytes(start) | 1; // never zero
+    for chunk in bytes.chunks_mut(8) {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        let word = state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes();
+        chunk.copy_from_slice(&word[..chunk.len()]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_a_gzipped_archive_with_the_digest_of_its_content() {
+        let layer = make("castai/agent:v1/linux/amd64", 10_000).unwrap();
+        let mut archive = Vec::new();
+        let mut gzip = flate2::read::GzDecoder::new(&layer.bytes[..]);
+        io::copy(&mut gzip, &mut archive).unwrap();
+        assert_eq!(digest(&archive), layer.diff_id);
+        let mut tar = tar::Archive::new(&archive[..]);
+        let sizes: Vec<_> = tar
+            .entries()
+            .unwrap()
+            .map(|one| one.unwrap().size())
+            .collect();
+        assert_eq!(sizes[0], 10_000);
+        assert_eq!(sizes.len(), 2);
+    }
+}

@@ -1,0 +1,133 @@
+//! Pushing made images: what is there is left alone, what another repository has is
+//! mounted from there.
+
+use std::sync::PoisonError;
+
+use anyhow::{Result, bail};
+use bytes::Bytes;
+use http::{StatusCode, header};
+use oci_client::Reference;
+
+use super::image::{Document, Image};
+use super::{Seeder, repository};
+
+/// Pushes `image`; true when it was there already.
+pub(super) async fn image(seeder: &Seeder, reference: &Reference, image: &Image) -> Result<bool> {
+    let name = repository(reference);
+    let tag = reference.tag().unwrap_or("latest");
+    if head(seeder, &name, tag).await?.as_deref() == Some(&image.index.digest) {
+        return Ok(true);
+    }
+    for (digest, bytes) in &image.blobs {
+        blob(seeder, &name, digest, bytes).await?;
+    }
+    for manifest in &image.manifests {
+        put(seeder, &name, &manifest.digest, manifest).await?;
+    }
+    put(seeder, &name, tag, &image.index).await?;
+    for (tag, manifest) in &image.beside {
+        put(seeder, &name, tag, manifest).await?;
+    }
+    Ok(false)
+}
+
+/// Deletes what a tag points to; false when there is nothing.
+pub(super) async fn remove(seeder: &Seeder, reference: &Reference) -> Result<bool> {
+    let name = repository(reference);
+    let tag = reference.tag().unwrap_or("latest");
+    let Some(digest) = head(seeder, &name, tag).await? else {
+        return Ok(false);
+    };
+    let answer = seeder
+        .http
+        .delete(url(seeder, &name, "manifests", &digest))
+        .send()
+        .await?;
+    match answer.status() {
+        StatusCode::ACCEPTED => Ok(true),
+        status => bail!("the registry does not delete {digest}: {status}"),
+    }
+}
+
+fn url(seeder: &Seeder, name: &str, kind: &str, reference: &str) -> String {
+    format!("{}/v2/{name}/{kind}/{reference}", seeder.url)
+}
+
+/// The digest a tag points to, when it exists.
+async fn head(seeder: &Seeder, name: &str, tag: &str) -> Result<Option<String>> {
+    let accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+        application/vnd.docker.distribution.manifest.list.v2+json, \
+        application/vnd.docker.distribution.manifest.v2+json";
+    let request = seeder.http.head(url(seeder, name, "manifests", tag));
+    let answer = request.header(header::ACCEPT, accept).send().await?;
+    let digest = answer
+        .headers()
+        .get("docker-content-digest")
+        .and_then(|value| value.to_str().ok());
+    Ok(digest
+        .filter(|_| answer.status().is_success())
+        .map(str::to_owned))
+}
+
+async fn blob(seeder: &Seeder, name: &str, digest: &str, bytes: &Bytes) -> Result<()> {
+    let home = seeder
+        .homes
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(digest)
+        .cloned();
+    if home.as_deref() == Some(name) {
+        return Ok(());
+    }
+    let mount = home
+        .map(|home| format!("?mount={digest}&from={home}"))
+        .unwrap_or_default();
+    let start = format!("{}/v2/{name}/blobs/uploads/{mount}", seeder.url);
+    let answer = seeder.http.post(start).send().await?;
+    let location = answer
+        .headers()
+        .get(header::LOCATION)
+        .and_then(|value| value.to_str().ok());
+    match (answer.status(), location) {
+        (StatusCode::CREATED, _) => {}
+        (StatusCode::ACCEPTED, Some(location)) => finish(seeder, location, digest, bytes).await?,
+        (status, _) => bail!("the registry does not take blob {digest}: {status}"),
+    }
+    let mut homes = seeder.homes.lock().unwrap_or_else(PoisonError::into_inner);
+    homes
+        .entry(digest.to_owned())
+        .or_insert_with(|| name.to_owned());
+    Ok(())
+}
+
+async fn finish(seeder: &Seeder, location: &str, digest: &str, bytes: &Bytes) -> Result<()> {
+    let base = if location.starts_with('/') {
+        seeder.url.as_str()
+    } else {
+        ""
+    };
+    let joint = if location.contains('?') { '&' } else { '?' };
+    let url = format!("{base}{location}{joint}digest={digest}");
+    let request = seeder
+        .http
+        .put(url)
+        .header(header::CONTENT_TYPE, "application/octet-stream");
+    let answer = request.body(bytes.clone()).send().await?;
+    match answer.status() {
+        StatusCode::CREATED => Ok(()),
+        status => bail!("the registry does not take blob {digest}: {status}"),
+    }
+}
+
+async fn put(seeder: &Seeder, name: &str, reference: &str, manifest: &Document) -> Result<()> {
+    let request = seeder.http.put(url(seeder, name, "manifests", reference));
+    let request = request.header(header::CONTENT_TYPE, manifest.media_type);
+    let answer = request.body(manifest.bytes.clone()).send().await?;
+    match answer.status() {
+        StatusCode::CREATED => Ok(()),
+        status => bail!(
+            "the registry does not take {name}:{reference}: {status} {}",
+            answer.text().await?
+        ),
+    }
+}
