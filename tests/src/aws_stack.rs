@@ -1,8 +1,9 @@
 //! The AWS half of the stack: the emulator behind its gate, ECR with its blob store, and
-//! the upstream registry, started together and stopped by being dropped.
+//! the public registries, started together and stopped by being dropped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
@@ -13,6 +14,7 @@ use crate::moto::Moto;
 use crate::pki::{Authority, PairFiles};
 use crate::registry::{self, Registry};
 use crate::seed::{self, Seeder};
+use crate::upstream_gate::UpstreamGate;
 
 /// The sandbox's account.
 pub const ACCOUNT: &str = "123456789012";
@@ -52,20 +54,25 @@ pub struct AwsStack {
     pub gate_url: String,
     /// The `endpoint` behind the ECR host.
     pub ecr_url: String,
-    /// The upstream registry, without a path.
+    /// The public registries, without a path.
     pub upstream_url: String,
+    /// The registry behind them, where seeds are pushed to.
+    pub upstream_store: String,
+    /// What was taken away from them on purpose.
+    pub gone: PathBuf,
     /// The CA of the upstream's certificate.
     pub ca: PathBuf,
     /// Journal, faults, knobs and the registry's database.
     pub shared: Shared,
     /// Makes upstream images.
-    pub seeder: Seeder,
+    pub seeder: Arc<Seeder>,
     /// The gate itself.
     pub gate: AwsGate,
     moto: Moto,
     store: Registry,
     upstream: Registry,
     _ecr: EcrGate,
+    _upstream: UpstreamGate,
 }
 
 impl AwsStack {
@@ -75,11 +82,11 @@ impl AwsStack {
     /// When a program does not start; carries the end of its log.
     pub async fn start(dir: &Path, programs: &Programs, options: Options) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let (ca, tls, client) = trust(dir)?;
+        let (ca, tls) = trust(dir)?;
+        let client = reqwest::Client::builder().no_proxy().build()?;
         let upstream = registry::Options {
             name: "upstream".to_owned(),
-            tls: Some(tls),
-            login: false,
+            ..Default::default()
         };
         let store = registry::Options {
             name: "ecr-store".to_owned(),
@@ -95,18 +102,27 @@ impl AwsStack {
         let shared = Shared::new(ACCOUNT, REGION, options.knobs, Some(&journal))?;
         let gate = AwsGate::start(&moto.url, shared.clone()).await?;
         let ecr = EcrGate::start(&store.url, shared.clone()).await?;
+        let gone = dir.join("gone.txt");
+        let seeder = Seeder::new(&upstream.url, client, options.images).remembering(&gone);
+        let seeder = Arc::new(seeder);
+        let journal = Arc::clone(&shared.journal);
+        let public =
+            UpstreamGate::start(&upstream.url, &tls, journal, Arc::clone(&seeder)).await?;
         Ok(Self {
             gate_url: gate.url.clone(),
             ecr_url: ecr.url.clone(),
-            upstream_url: upstream.url.clone(),
+            upstream_url: public.url.clone(),
+            upstream_store: upstream.url.clone(),
+            gone,
             ca,
             shared,
-            seeder: Seeder::new(&upstream.url, client, options.images),
+            seeder,
             gate,
             moto,
             store,
             upstream,
             _ecr: ecr,
+            _upstream: public,
         })
     }
 
@@ -155,18 +171,13 @@ impl AwsStack {
     }
 }
 
-/// The CA's file, a certificate of it for the upstream, and a client that trusts it.
-fn trust(dir: &Path) -> Result<(PathBuf, PairFiles, reqwest::Client)> {
+/// The CA's file, and a certificate of it for the public registries.
+fn trust(dir: &Path) -> Result<(PathBuf, PairFiles)> {
     let authority = Authority::new("castlink sandbox")?;
     let pki = dir.join("pki");
     let ca = authority.pair().write(&pki, "ca")?.cert;
     let tls = authority
         .server_cert("upstream", &[])?
         .write(&pki, "upstream")?;
-    let root = reqwest::Certificate::from_pem(authority.pair().cert.as_bytes())?;
-    let client = reqwest::Client::builder()
-        .tls_certs_only([root])
-        .no_proxy()
-        .build()?;
-    Ok((ca, tls, client))
+    Ok((ca, tls))
 }

@@ -6,6 +6,7 @@
 //! complete. Nothing here knows what an entry holds.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -70,15 +71,24 @@ pub fn ensure(
     if entry.is_dir() {
         return Ok(entry);
     }
-    let draft = tempfile::Builder::new()
-        .prefix(".making-")
-        .tempdir_in(parent)
-        .with_context(|| format!("cannot create a directory in {}", parent.display()))?;
-    make(draft.path())?;
-    let draft = draft.keep();
+    // Under the lock there is one draft at most, a dead process's: nobody works in it.
+    let name = entry.file_name().context("cache entry without a name")?;
+    let draft = parent.join(format!(".making-{}", name.to_string_lossy()));
+    remove(&draft)?;
+    fs::create_dir(&draft).with_context(|| format!("cannot create {}", draft.display()))?;
+    make(&draft).inspect_err(|_| drop(remove(&draft)))?;
     fs::rename(&draft, &entry)
         .with_context(|| format!("cannot move {} into place", entry.display()))?;
     Ok(entry)
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An exclusive lock beside `entry`, given up when the returned file is dropped (or its
@@ -117,8 +127,6 @@ pub fn lock(entry: &Path, say: &dyn Fn(&str)) -> Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn key_depends_on_every_part_and_on_their_borders() {
         let key = |parts: &[&str]| super::key(parts.iter().map(|part| part.as_bytes()));

@@ -14,7 +14,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, ListParams};
 use rustix::process::Signal;
@@ -27,6 +26,12 @@ use crate::process::{self, wait_until};
 use crate::seed::{self, Seeder};
 use crate::stack::{Options, Stack, faults_file};
 use crate::{cache, namespace};
+use output::{pod_line, print, quoted, say};
+
+mod faults;
+mod output;
+
+pub use faults::FaultArgs;
 
 /// The first `up` of a machine builds servers for minutes; `up` only gives up when the
 /// process does.
@@ -50,37 +55,8 @@ struct State {
     pid: u32,
     env: BTreeMap<String, String>,
     path: Vec<PathBuf>,
-    upstream_url: String,
-    upstream_ca: PathBuf,
-}
-
-/// Which faults to set.
-#[derive(Args, Debug, Default)]
-pub struct FaultArgs {
-    /// Containers of images that contain this text crash
-    #[arg(long, value_name = "TEXT")]
-    pub crash: Vec<String>,
-    /// They crash this long after their start, e.g. agent=5
-    #[arg(long, value_name = "TEXT=SECONDS", value_parser = timed)]
-    pub crash_after: Vec<(String, f64)>,
-    /// They start but never become ready
-    #[arg(long, value_name = "TEXT")]
-    pub notready: Vec<String>,
-    /// Pulling them takes this long
-    #[arg(long, value_name = "TEXT=SECONDS", value_parser = timed)]
-    pub slow: Vec<(String, f64)>,
-    /// The registry answers 403 to the nodes
-    #[arg(long, value_name = "TEXT")]
-    pub deny: Vec<String>,
-    /// The registry answers 404 to the nodes
-    #[arg(long, value_name = "TEXT")]
-    pub missing: Vec<String>,
-    /// This node is dead
-    #[arg(long, value_name = "NODE")]
-    pub node_down: Vec<String>,
-    /// Forget the faults that are set
-    #[arg(long)]
-    pub clear: bool,
+    upstream_store: String,
+    gone: PathBuf,
 }
 
 impl Sandbox {
@@ -248,13 +224,7 @@ impl Sandbox {
         } else {
             Faults::read(&path)?
         };
-        faults.crash.extend(args.crash.iter().cloned());
-        faults.crash_after.extend(args.crash_after.iter().cloned());
-        faults.notready.extend(args.notready.iter().cloned());
-        faults.slow.extend(args.slow.iter().cloned());
-        faults.deny.extend(args.deny.iter().cloned());
-        faults.missing.extend(args.missing.iter().cloned());
-        faults.node_down.extend(args.node_down.iter().cloned());
+        args.add_to(&mut faults);
         faults.write(&path)?;
         print(&serde_json::to_string(&faults)?)
     }
@@ -326,8 +296,8 @@ impl Sandbox {
             pid: std::process::id(),
             env: stack.env(),
             path: stack.path(),
-            upstream_url: stack.aws.upstream_url.clone(),
-            upstream_ca: stack.aws.ca.clone(),
+            upstream_store: stack.aws.upstream_store.clone(),
+            gone: stack.aws.gone.clone(),
         };
         let draft = self.dir.join("state.tmp");
         fs::write(&draft, serde_json::to_vec_pretty(&state)?)?;
@@ -348,6 +318,7 @@ impl Sandbox {
     async fn wait_ready(&self, mut child: Option<std::process::Child>) -> Result<()> {
         let mut shown = if child.is_some() { 0 } else { usize::MAX };
         let end = Instant::now() + UP;
+        let mut looks = tokio::time::interval(Duration::from_millis(100));
         while !self.dir.join(STATE).is_file() {
             shown = self.show_log(shown);
             if let Some(child) = &mut child
@@ -364,7 +335,7 @@ impl Sandbox {
                 Instant::now() < end,
                 "the sandbox is not ready after {UP:?}"
             );
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            looks.tick().await;
         }
         self.show_log(shown);
         Ok(())
@@ -383,71 +354,13 @@ impl Sandbox {
 
     fn seeder(&self) -> Result<Seeder> {
         let state = self.state()?;
-        let ca = reqwest::Certificate::from_pem(&fs::read(&state.upstream_ca)?)?;
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .tls_certs_only([ca])
-            .build()?;
-        Ok(Seeder::new(
-            &state.upstream_url,
-            http,
-            seed::Options::default(),
-        ))
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let options = seed::Options::default();
+        Ok(Seeder::new(&state.upstream_store, http, options).remembering(&state.gone))
     }
 }
 
 /// Shows an error and its causes on standard error.
 pub fn complain(error: &anyhow::Error) {
     say(&format!("error: {error:#}"));
-}
-
-/// One line to standard error; a closed one is nobody's problem.
-fn say(line: &str) {
-    drop(writeln!(io::stderr(), "{line}"));
-}
-
-/// One line to standard output.
-fn print(line: &str) -> Result<()> {
-    writeln!(io::stdout(), "{line}").context("cannot write to standard output")
-}
-
-fn quoted(value: &str) -> String {
-    format!("'{}'", value.replace('\'', r"'\''"))
-}
-
-fn timed(text: &str) -> Result<(String, f64), String> {
-    let wanted = || "expected TEXT=SECONDS".to_owned();
-    let (part, seconds) = text.split_once('=').ok_or_else(wanted)?;
-    Ok((part.to_owned(), seconds.parse().map_err(|_| wanted())?))
-}
-
-/// `NAME  READY  what its worst container says  on NODE`
-fn pod_line(pod: &Pod) -> String {
-    let status = pod.status.as_ref();
-    let containers = status
-        .and_then(|status| status.container_statuses.as_deref())
-        .unwrap_or_default();
-    let inits = status
-        .and_then(|status| status.init_container_statuses.as_deref())
-        .unwrap_or_default();
-    let ready = containers
-        .iter()
-        .filter(|container| container.ready)
-        .count();
-    let waiting = inits.iter().chain(containers).find_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        waiting
-            .reason
-            .clone()
-            .filter(|reason| reason != "PodInitializing")
-    });
-    let phase = status
-        .and_then(|status| status.phase.clone())
-        .unwrap_or_default();
-    format!(
-        "{:<60} {ready}/{} {}",
-        pod.metadata.name.as_deref().unwrap_or_default(),
-        containers.len(),
-        waiting.unwrap_or(phase)
-    )
 }

@@ -6,11 +6,13 @@
 //! cache.
 
 mod defaults;
+mod gone;
 mod image;
 mod layer;
 mod push;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
@@ -60,6 +62,7 @@ pub struct Seeder {
     http: reqwest::Client,
     options: Options,
     layers: Layers,
+    gone: Option<gone::Gone>,
     /// A repository that has the blob, by digest: the source of mounts.
     homes: Mutex<BTreeMap<String, String>>,
     /// One writer per repository: the registry's driver truncates a link file before it
@@ -77,8 +80,29 @@ impl Seeder {
             http,
             options,
             layers,
+            gone: None,
             homes: Mutex::default(),
             turns: Mutex::default(),
+        }
+    }
+
+    /// Remembers in `file` what was taken away on purpose, for [`Self::on_demand`].
+    #[must_use]
+    pub fn remembering(mut self, file: &Path) -> Self {
+        self.gone = Some(gone::Gone::new(file));
+        self
+    }
+
+    /// Makes the image somebody asks for by `repository` (host first) and tag; false when
+    /// it was taken away on purpose.
+    ///
+    /// # Errors
+    /// As [`Self::seed`].
+    pub async fn on_demand(&self, repository: &str, tag: &str) -> Result<bool> {
+        let reference = format!("{repository}:{tag}");
+        match &self.gone {
+            Some(gone) if gone.has(&key(&parse(&reference)?))? => Ok(false),
+            _ => self.seed(&reference).await.map(|_| true),
         }
     }
 
@@ -97,6 +121,9 @@ impl Seeder {
             bail!("cannot seed {reference}: an image with the digest {pinned} cannot be made");
         }
         let digest = image.index.digest.clone();
+        if let Some(gone) = &self.gone {
+            gone.remove(&key(&parsed))?;
+        }
         let turn = self.turn(&repository(&parsed));
         let _held = turn.lock().await;
         let present = push::image(self, &parsed, &image).await;
@@ -128,7 +155,11 @@ impl Seeder {
     /// # Errors
     /// When the registry refuses.
     pub async fn unseed(&self, reference: &str) -> Result<bool> {
-        let removed = push::remove(self, &parse(reference)?).await;
+        let parsed = parse(reference)?;
+        if let Some(gone) = &self.gone {
+            gone.add(&key(&parsed))?;
+        }
+        let removed = push::remove(self, &parsed).await;
         removed.with_context(|| format!("cannot unseed {reference}"))
     }
 
@@ -162,6 +193,12 @@ fn parse(reference: &str) -> Result<Reference> {
     reference
         .parse()
         .with_context(|| format!("malformed image reference '{reference}'"))
+}
+
+/// An image's name in the list of those that are gone.
+fn key(reference: &Reference) -> String {
+    let tag = reference.tag().unwrap_or("latest");
+    format!("{}:{tag}", repository(reference))
 }
 
 /// Where an image is kept: its host is the first part of the repository.

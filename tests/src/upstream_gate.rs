@@ -9,15 +9,15 @@
 mod tls;
 mod token;
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Result;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use jiff::Timestamp;
 
@@ -29,7 +29,6 @@ use crate::wire::{Entry, Journal};
 pub struct UpstreamGate {
     /// `https://127.0.0.1:PORT`
     pub url: String,
-    shared: Arc<Shared>,
     _server: tls::Server,
 }
 
@@ -39,8 +38,6 @@ struct Shared {
     http: reqwest::Client,
     journal: Arc<Journal>,
     seeder: Arc<Seeder>,
-    /// References (`host/repository:tag`) that stay missing.
-    gone: Mutex<BTreeSet<String>>,
 }
 
 /// A path of the distribution API: `/v2/REPOSITORY/KIND/REFERENCE`.
@@ -70,72 +67,35 @@ impl UpstreamGate {
             http: reqwest::Client::builder().no_proxy().build()?,
             journal,
             seeder,
-            gone: Mutex::default(),
         });
-        let router = Router::new()
-            .fallback(serve)
-            .with_state(Arc::clone(&shared));
+        let router = Router::new().fallback(serve).with_state(shared);
         Ok(Self {
             url,
-            shared,
             _server: listener.serve(router),
         })
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// Never in practice: the address is our own.
-    pub fn addr(&self) -> Result<SocketAddr> {
-        Ok(self.url.trim_start_matches("https://").parse()?)
-    }
-
-    /// Takes an image away for good; it is not made again until [`Self::restore`].
-    ///
-    /// # Errors
-    /// When the reference is malformed or the registry refuses.
-    pub async fn unseed(&self, reference: &str) -> Result<bool> {
-        let key = Seeder::key(reference)?;
-        self.gone().insert(key);
-        self.shared.seeder.unseed(reference).await
-    }
-
-    /// Lets an image be there again.
-    ///
-    /// # Errors
-    /// When the reference is malformed.
-    pub fn restore(&self, reference: &str) -> Result<()> {
-        self.gone().remove(&Seeder::key(reference)?);
-        Ok(())
-    }
-
-    fn gone(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.shared
-            .gone
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let path = request.uri().path().to_owned();
+    let (request, _) = request.into_parts();
+    let path = request.uri.path().to_owned();
     if path == "/token" {
-        return token::grant(request.uri().query().unwrap_or_default());
+        return token::grant(request.uri.query().unwrap_or_default());
     }
     let ask = ask(&path);
     let repository = ask.as_ref().map(|ask| ask.repository);
-    let response = if token::admits(request.headers(), repository) {
+    let response = if token::admits(&request.headers, repository) {
         shared.answer(&request, ask.as_ref()).await
     } else {
         token::challenge(&shared.own, repository)
     };
-    shared.note(request.method(), &path, ask.as_ref(), response.status());
+    shared.note(&request.method, &path, ask.as_ref(), response.status());
     response
 }
 
 impl Shared {
-    async fn answer(&self, request: &Request, ask: Option<&Ask<'_>>) -> Response {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    async fn answer(&self, request: &Parts, ask: Option<&Ask<'_>>) -> Response {
+        if !matches!(request.method, Method::GET | Method::HEAD) {
             return (StatusCode::METHOD_NOT_ALLOWED, "read only").into_response();
         }
         let first = self.forward(request).await;
@@ -153,25 +113,22 @@ impl Shared {
         if ask.kind != "manifests" || ask.reference.starts_with("sha256") {
             return false;
         }
-        let reference = format!("{}:{}", ask.repository, ask.reference);
-        let gone = |key: &str| {
-            let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-            gone.contains(key)
-        };
-        !gone(&reference) && self.seeder.seed(&reference).await.is_ok()
+        let made = self.seeder.on_demand(ask.repository, ask.reference).await;
+        // What cannot be made (a name that is none) is simply not there.
+        made.unwrap_or(false)
     }
 
-    async fn forward(&self, request: &Request) -> Response {
-        let url = format!("{}{}", self.store, request.uri());
+    async fn forward(&self, request: &Parts) -> Response {
+        let url = format!("{}{}", self.store, request.uri);
         let mut headers = HeaderMap::new();
         for name in [header::ACCEPT, header::RANGE] {
-            for value in request.headers().get_all(&name) {
+            for value in request.headers.get_all(&name) {
                 headers.append(&name, value.clone());
             }
         }
         let sent = self
             .http
-            .request(request.method().clone(), url)
+            .request(request.method.clone(), url)
             .headers(headers)
             .send()
             .await;
@@ -188,7 +145,11 @@ impl Shared {
 
     fn note(&self, method: &Method, path: &str, ask: Option<&Ask<'_>>, status: StatusCode) {
         let (verb, kind) = (
-            if method == Method::HEAD { "Head" } else { "Get" },
+            if method == Method::HEAD {
+                "Head"
+            } else {
+                "Get"
+            },
             match ask.map(|ask| ask.kind) {
                 Some("manifests") => "Manifest",
                 Some("blobs") => "Blob",
@@ -205,7 +166,7 @@ impl Shared {
             mutating: false,
             status: status.as_u16(),
             resource: ask.map_or(path, |ask| ask.repository).to_owned(),
-            params: std::collections::BTreeMap::new(),
+            params: BTreeMap::new(),
         });
     }
 }

@@ -1,5 +1,10 @@
 //! The network commands against the AWS gate: what they ask for, what they leave alone,
 //! and what they say when AWS refuses. Proved by the gate's journal, not by clocks.
+#![expect(clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![expect(
+    clippy::print_stderr,
+    reason = "set-up that takes minutes must not be silent"
+)]
 
 #[path = "network/apply.rs"]
 mod apply;

@@ -28,8 +28,11 @@ pub(crate) async fn resolve(setting: Option<&str>, profile: Option<&str>) -> Res
         return Ok(region);
     }
     of_instance().await.ok_or_else(|| {
-        Failure::usage("no AWS region is set")
-            .hint("give --region, set AWS_REGION, or aws.region in castlink.toml")
+        let text = match profile {
+            Some(profile) => format!("no AWS region is set, and profile {profile} has none"),
+            None => "no AWS region is set".to_owned(),
+        };
+        Failure::usage(text).hint("give --region, set AWS_REGION, or aws.region in castlink.toml")
     })
 }
 

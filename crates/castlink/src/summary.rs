@@ -35,7 +35,9 @@ pub(crate) fn render(
     }));
     let mut lines = vec![String::new()];
     lines.extend(table(&rows));
-    let troubles: Vec<String> = done.iter().flat_map(troubles).collect();
+    // What a stage that ended well left alone is in its row; why, on its stderr.
+    let failed = done.iter().filter(|stage| stage.exit != Exit::Done);
+    let troubles: Vec<String> = failed.flat_map(troubles).collect();
     if !troubles.is_empty() {
         lines.push(String::new());
         lines.extend(troubles);

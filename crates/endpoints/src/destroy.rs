@@ -37,6 +37,11 @@ struct Plan {
 }
 
 impl Plan {
+    /// True when something is to be deleted.
+    fn deletes(&self) -> bool {
+        !self.endpoints.is_empty() || self.group.is_some()
+    }
+
     /// True when castlink has nothing here, not even something on its way out.
     fn is_empty(&self) -> bool {
         self.endpoints.is_empty()
@@ -67,7 +72,7 @@ pub(crate) async fn run(
         printer.line(format!("no changes: castlink has nothing in {vpc}"));
         return Ok(Exit::Done.into());
     }
-    if !yes {
+    if !yes && plan.deletes() {
         confirm(printer, vpc).await?;
     }
     let mut failures = delete(printer, network, vpc, &plan, settings).await?;

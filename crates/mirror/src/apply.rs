@@ -131,7 +131,10 @@ pub(crate) async fn copy(images: &Images, context: Context) -> Result<Outcome> {
         .filter(|(_, image)| image.copy().is_none())
     {
         let line = report.add(index, image, &Ending::Planned);
-        context.printer.detail(line);
+        match image.action {
+            Action::Leave(_) => context.printer.note(line),
+            _ => context.printer.detail(line),
+        }
     }
     let tally = if totals.images > 0 {
         carry_out(&world, &plan, &context, &mut report).await
@@ -175,7 +178,7 @@ async fn carry_out(world: &World, plan: &Plan, context: &Context, report: &mut R
     let progress = Arc::new(progress);
     let report = RefCell::new(report);
     let done = |index: usize, result: Result<(), _>| {
-        let ending = Ending::Ran(result.as_ref().map(|()| ()));
+        let ending = Ending::Ran(result.as_ref().copied());
         let line = report.borrow_mut().add(index, &plan.images[index], &ending);
         progress.finished(line);
     };

@@ -1,9 +1,9 @@
-//! What travels: digests, blobs, and manifests kept as the bytes they were read as.
+//! What travels: blobs, and manifests kept as the bytes they were read as.
 //!
 //! A manifest is parsed to find out what it refers to and is never serialised again:
 //! its digest is the digest of its bytes.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt};
 
 use bytes::Bytes;
 use oci_client::manifest::{
@@ -11,7 +11,8 @@ use oci_client::manifest::{
     OCI_IMAGE_MEDIA_TYPE,
 };
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256, Sha512};
+
+pub(crate) use crate::digest::Digest;
 
 /// Every manifest type a registry may hold; all are always asked for, because a registry
 /// converts a manifest asked for by tag with a narrower `Accept`.
@@ -27,19 +28,6 @@ pub(crate) const MAX_MANIFEST_READ: usize = 8 << 20;
 
 /// The largest manifest that registries accept (the distribution specification's figure).
 pub(crate) const MAX_MANIFEST_PUSH: usize = 4 << 20;
-
-/// A content digest: `sha256:` or `sha512:` and lower-case hexadecimal digits.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Digest(Arc<str>);
-
-/// A digest being computed.
-#[derive(Clone)]
-pub(crate) enum Hasher {
-    /// `sha256`, what everybody uses.
-    Sha256(Sha256),
-    /// `sha512`, the other one the specification registers.
-    Sha512(Sha512),
-}
 
 /// A layer or a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,73 +82,6 @@ pub(crate) enum Malformed {
         /// What came.
         got: Digest,
     },
-}
-
-impl Digest {
-    /// Reads a digest; none when it is of an unknown algorithm or not well-formed.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (algorithm, hex) = text.split_once(':')?;
-        let length = match algorithm {
-            "sha256" => 64,
-            "sha512" => 128,
-            _ => return None,
-        };
-        let valid =
-            hex.len() == length && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        valid.then(|| Self(text.into()))
-    }
-
-    /// The sha256 digest of `bytes`.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        let mut hasher = Hasher::Sha256(Sha256::new());
-        hasher.update(bytes);
-        hasher.finish()
-    }
-
-    /// A hasher of the same algorithm.
-    pub(crate) fn hasher(&self) -> Hasher {
-        if self.0.starts_with("sha512:") {
-            Hasher::Sha512(Sha512::new())
-        } else {
-            Hasher::Sha256(Sha256::new())
-        }
-    }
-
-    /// True when `bytes` have this digest.
-    pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
-        let mut hasher = self.hasher();
-        hasher.update(bytes);
-        hasher.finish() == *self
-    }
-
-    /// The whole text.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The algorithm and the first twelve digits, for people.
-    pub(crate) fn short(&self) -> &str {
-        &self.0[..self.0.len().min(19)]
-    }
-}
-
-impl Hasher {
-    /// Adds bytes.
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hasher) => hasher.update(bytes),
-            Self::Sha512(hasher) => hasher.update(bytes),
-        }
-    }
-
-    /// The digest of all bytes added.
-    pub(crate) fn finish(self) -> Digest {
-        let text = match self {
-            Self::Sha256(hasher) => format!("sha256:{}", hex::encode(hasher.finalize())),
-            Self::Sha512(hasher) => format!("sha512:{}", hex::encode(hasher.finalize())),
-        };
-        Digest(text.into())
-    }
 }
 
 impl Manifest {
@@ -362,18 +283,6 @@ impl Platform {
     }
 }
 
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -399,24 +308,6 @@ mod tests {
 
     fn parse(value: &Value) -> Result<Manifest, Malformed> {
         Manifest::parse(Bytes::from(value.to_string()), None, None)
-    }
-
-    #[test]
-    fn digests_are_checked() {
-        let good = format!("sha256:{}", "a".repeat(64));
-        assert_eq!(Digest::parse(&good).unwrap().as_str(), good);
-        for bad in [
-            "",
-            "sha256:",
-            "sha256:abc",
-            &good.to_uppercase(),
-            &format!("md5:{}", "a".repeat(64)),
-        ] {
-            assert_eq!(Digest::parse(bad), None, "{bad}");
-        }
-        let sha512 = format!("sha512:{}", hex::encode(Sha512::digest(b"x")));
-        assert!(Digest::parse(&sha512).unwrap().matches(b"x"));
-        assert!(Digest::of(b"x").matches(b"x") && !Digest::of(b"x").matches(b"y"));
     }
 
     #[test]

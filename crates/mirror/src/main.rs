@@ -15,6 +15,7 @@ use castlink_core::{
 mod apply;
 mod args;
 mod content;
+mod digest;
 mod ecr;
 mod engine;
 mod input;

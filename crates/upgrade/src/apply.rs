@@ -10,6 +10,8 @@ use castlink_core::{
     record::ChangeStatus,
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{
     args::{ApplyArgs, PlanArgs, Rollback, RolloutArgs, SourceArgs},
     client::Cluster,
@@ -170,7 +172,7 @@ async fn roll(
         cluster: &session.cluster,
         world: &world,
         limits: Limits::of(settings),
-        parallel: settings.parallel,
+        slots: Semaphore::new(settings.parallel.max(1)),
         rollback: how.rollback,
         direction: how.direction,
         progress: &progress,

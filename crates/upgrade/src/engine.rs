@@ -12,6 +12,7 @@ use castlink_core::{
     record::{ChangeStatus, ErrorInfo},
 };
 use futures::{StreamExt, stream};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     args::Rollback,
@@ -36,7 +37,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) world: &'a World,
     pub(crate) limits: Limits,
-    pub(crate) parallel: usize,
+    /// Rollouts under way at once. A complete one that is only watched holds no slot.
+    pub(crate) slots: Semaphore,
     pub(crate) rollback: Rollback,
     pub(crate) direction: Direction,
     pub(crate) progress: &'a Progress,
@@ -104,11 +106,12 @@ impl Health {
 }
 
 impl Engine<'_> {
-    /// Runs all `steps`, several at once, started in their order.
+    /// Runs all `steps`: as many rollouts at once as there are slots, started in order.
     pub(crate) async fn run(&self, steps: Vec<Step>) -> Vec<Ended> {
+        let count = steps.len();
         let mut ended: Vec<Ended> = stream::iter(steps)
             .map(|step| self.step(step))
-            .buffer_unordered(self.parallel.max(1))
+            .buffer_unordered(count)
             .collect()
             .await;
         let failed = ended
@@ -122,10 +125,11 @@ impl Engine<'_> {
     }
 
     async fn step(&self, step: Step) -> Ended {
+        let slot = self.slots.acquire().await.ok();
         let item = self.progress.item(&step.id.to_string(), 1);
         let start = Instant::now();
         let before = self.health(&step.id);
-        let (status, exit, note) = self.forward(&step, &item).await;
+        let (status, exit, note) = self.forward(&step, slot, &item).await;
         item.advance(1);
         let ended = Ended {
             error: error(exit, &note),
@@ -142,7 +146,7 @@ impl Engine<'_> {
         ended
     }
 
-    async fn forward(&self, step: &Step, item: &Item) -> Ending {
+    async fn forward(&self, step: &Step, slot: Option<SemaphorePermit<'_>>, item: &Item) -> Ending {
         let patched = self
             .cluster
             .patch(&step.id, step.replacements(), Mode::Real)
@@ -159,7 +163,7 @@ impl Engine<'_> {
             );
         }
         match self
-            .wait(step, patched, self.limits, self.direction, item)
+            .wait(step, patched, self.limits, self.direction, slot, item)
             .await
         {
             End::Done(note) => (ChangeStatus::Applied, Exit::Done, note.unwrap_or_default()),
@@ -183,6 +187,7 @@ impl Engine<'_> {
         patched: Patched,
         limits: Limits,
         direction: Direction,
+        slot: Option<SemaphorePermit<'_>>,
         item: &Item,
     ) -> End {
         if !step.id.kind.rolls() {
@@ -198,7 +203,7 @@ impl Engine<'_> {
                 Pulls::Refused
             },
         };
-        wait_for(self.cluster, self.world, &goal, limits, |text| {
+        wait_for(self.cluster, self.world, &goal, limits, slot, |text| {
             item.say(text)
         })
         .await
@@ -224,7 +229,7 @@ impl Engine<'_> {
             soak: Duration::ZERO,
         };
         let text = match self
-            .wait(&back, patched, limits, Direction::Back, item)
+            .wait(&back, patched, limits, Direction::Back, None, item)
             .await
         {
             End::Done(_) => why,

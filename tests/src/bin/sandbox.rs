@@ -77,7 +77,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     }
     let sandbox = Sandbox::at(cli.dir)?;
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match cli.verb {
             Verb::Up => sandbox.up().await,
             Verb::Serve => sandbox.serve().await,
@@ -89,5 +89,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Verb::Status => sandbox.status().await,
             Verb::Child { .. } => Ok(()), // handled above: it never gets a runtime
         }
-    })
+    });
+    // A start that was interrupted goes on in its thread: nobody waits for it.
+    runtime.shutdown_background();
+    outcome
 }

@@ -13,14 +13,13 @@ use k8s_openapi::api::core::v1::ContainerStateTerminated;
 use super::faults::Faults;
 use super::pull::PullError;
 
+mod model;
 mod status;
+
+pub(crate) use self::model::{Effect, Now, Role, Wanted};
 
 /// From start to ready.
 const READY_AFTER: Duration = Duration::from_millis(200);
-/// How long init containers run.
-const INIT_TIME: Duration = Duration::from_millis(200);
-/// How long the containers of a job run.
-const JOB_TIME: Duration = Duration::from_secs(1);
 /// How long a failed pull shows as `ErrImagePull` before it is `ImagePullBackOff`.
 const ERROR_SHOWN: Duration = Duration::from_secs(1);
 /// First wait before another pull; doubled each time up to the limit. The real ones are
@@ -31,84 +30,6 @@ const CRASH_BACK_OFF: (Duration, Duration) = (Duration::from_secs(2), Duration::
 
 /// Exit code of a container that was asked to stop.
 const SIGTERM_EXIT: i32 = 143;
-
-/// One moment, on the clock that deadlines use and the one that people read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    /// For deadlines.
-    pub instant: Instant,
-    /// For the API.
-    pub time: Timestamp,
-}
-
-impl Now {
-    /// This moment.
-    #[must_use]
-    pub(crate) fn read() -> Self {
-        Self {
-            instant: Instant::now(),
-            time: Timestamp::now(),
-        }
-    }
-}
-
-/// What a container is for, which decides how it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Runs to completion before the next one starts.
-    Init,
-    /// An init container with `restartPolicy: Always`.
-    Sidecar,
-    /// Runs for ever.
-    Main,
-    /// Runs to completion.
-    Job,
-    /// Added to a live pod; runs until the pod ends.
-    Ephemeral,
-}
-
-impl Role {
-    fn runtime(self) -> Option<Duration> {
-        match self {
-            Self::Init => Some(INIT_TIME),
-            Self::Job => Some(JOB_TIME),
-            Self::Sidecar | Self::Main | Self::Ephemeral => None,
-        }
-    }
-}
-
-/// What a pod's spec says about one container.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Wanted {
-    /// Its name in the pod.
-    pub name: String,
-    /// Its image, as written.
-    pub image: String,
-    /// `Always`, `IfNotPresent` or `Never`.
-    pub policy: String,
-    /// What it is for.
-    pub role: Role,
-    /// Whether a failure is final (`restartPolicy: Never`).
-    pub once: bool,
-}
-
-/// Something for the outside world.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Effect {
-    /// Pull this container's image and report to [`Container::pulled`].
-    Pull(Wanted),
-    /// Emit an event about a container.
-    Event {
-        /// The container.
-        container: String,
-        /// `Warning` instead of `Normal`.
-        warning: bool,
-        /// The event's reason.
-        reason: &'static str,
-        /// The event's message.
-        message: String,
-    },
-}
 
 #[derive(Clone, Debug)]
 enum Phase {

@@ -120,6 +120,7 @@ impl Faults {
 /// Follows `path` for as long as somebody listens; a broken file changes nothing.
 pub(super) async fn follow(path: PathBuf, faults: watch::Sender<Faults>) {
     let mut seen: Option<SystemTime> = None;
+    let mut looks = tokio::time::interval(FILE_POLL);
     while !faults.is_closed() {
         let modified = fs::metadata(&path).and_then(|meta| meta.modified()).ok();
         if modified != seen {
@@ -128,7 +129,7 @@ pub(super) async fn follow(path: PathBuf, faults: watch::Sender<Faults>) {
                 faults.send_replace(read);
             }
         }
-        tokio::time::sleep(FILE_POLL).await;
+        looks.tick().await;
     }
 }
 

@@ -181,7 +181,13 @@ impl Puller {
             base: format!("{}/v2/{}", base.trim_end_matches('/'), name.repository()),
             token: self.token().await,
         };
-        let digest = transfer.resolve().await?;
+        let digest = match transfer.resolve().await {
+            Err(error) if error.refused() => {
+                *self.token.lock().await = None; // the next attempt asks for another one
+                return Err(error);
+            }
+            other => other?,
+        };
         transfer.fetch(&digest, arch).await?;
         let id = name.id(&digest);
         store.keep_image(image, &id);

@@ -263,6 +263,10 @@ impl Worker {
 }
 
 /// Pulls by the container's policy, with the faults in force.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "simulated pulls take simulated time"
+)]
 async fn pull(
     puller: &Puller,
     node: &SimNode,

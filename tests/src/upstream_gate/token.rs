@@ -18,7 +18,11 @@ pub(super) fn grant(query: &str) -> Response {
         .collect();
     let token = URL_SAFE_NO_PAD.encode(scopes.join(" "));
     let body = serde_json::json!({"token": token, "expires_in": LIFE});
-    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        body.to_string(),
+    )
+        .into_response()
 }
 
 /// Whether the request carries a token for `repository` (any token for the base path).
@@ -64,7 +68,9 @@ mod tests {
     #[tokio::test]
     async fn a_token_opens_its_own_repository_alone() {
         let answer = grant("service=upstream&scope=repository%3Aghcr.io%2Fa%3Apull");
-        let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), 4096)
+            .await
+            .unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let mut headers = HeaderMap::new();
         let bearer = format!("Bearer {}", body["token"].as_str().unwrap());

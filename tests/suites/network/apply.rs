@@ -36,7 +36,8 @@ fn six_endpoints_are_made_together_and_a_second_run_changes_nothing() {
             assert!(plan.stdout.contains(text), "no {text:?} in\n{plan}");
         }
         assert!(
-            plan.stderr.contains("kvisor is not offered in us-east-1d"),
+            plan.stderr
+                .contains("not offered in us-east-1d: api-grpc, artifacts"),
             "{plan}"
         );
 

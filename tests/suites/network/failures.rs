@@ -231,6 +231,14 @@ fn how_aws_cannot_be_reached_is_told_apart() {
                 &["no AWS region is set", "AWS_REGION"],
             ),
             (
+                plan()
+                    .args(["--profile", "nope"])
+                    .without("AWS_ACCESS_KEY_ID")
+                    .without("AWS_SECRET_ACCESS_KEY"),
+                7,
+                &["no usable AWS credentials", "check profile nope"],
+            ),
+            (
                 plan().env("AWS_CA_BUNDLE", "/nonexistent.pem"),
                 2,
                 &["CA bundle /nonexistent.pem"],

@@ -91,7 +91,7 @@ impl Job<'_> {
             if left.is_empty() {
                 break;
             }
-            match self.from_source(source, &mut left).await {
+            match self.read_from(source, &mut left).await {
                 Ok(()) => {}
                 Err(failure) => last = Some(failure),
             }
@@ -117,7 +117,7 @@ impl Job<'_> {
 
     /// Tries until every target in `left` has the blob or has failed for good; what stays in
     /// `left` is for another source.
-    async fn from_source(&mut self, source: &Place, left: &mut Vec<Target>) -> Result<()> {
+    async fn read_from(&mut self, source: &Place, left: &mut Vec<Target>) -> Result<()> {
         let Some(first) = left.first() else {
             return Ok(());
         };

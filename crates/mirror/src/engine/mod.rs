@@ -49,6 +49,9 @@ const CREATING: usize = 8;
 /// What became of a blob in one repository.
 type Delivered = Result<(), Shared>;
 
+/// A manifest that is written once, however many images ask for it.
+type Written = Arc<OnceCell<()>>;
+
 /// The running copy.
 pub(crate) struct Engine {
     registries: Arc<Registries>,
@@ -62,7 +65,7 @@ pub(crate) struct Engine {
     repositories: HashMap<Place, Slot<Delivered>>,
     blobs: HashMap<(Place, Digest), Slot<Delivered>>,
     images: Vec<Slot<bool>>,
-    manifests: Mutex<HashMap<(Place, String), Arc<OnceCell<()>>>>,
+    manifests: Mutex<HashMap<(Place, String), Written>>,
     refused_mounts: Mutex<HashMap<Arc<str>, u32>>,
 }
 

@@ -6,9 +6,8 @@ use std::sync::{Arc, PoisonError};
 
 use castlink_core::Result;
 use futures::future::try_join_all;
-use tokio::sync::OnceCell;
 
-use super::{Delivered, Engine, abandoned};
+use super::{Delivered, Engine, Written, abandoned};
 use crate::{
     content::{Content, Manifest},
     place::Place,
@@ -62,7 +61,7 @@ impl Engine {
         cell.get_or_try_init(write).await.copied()
     }
 
-    fn cell(&self, place: &Place, selector: &str) -> Arc<OnceCell<()>> {
+    fn cell(&self, place: &Place, selector: &str) -> Written {
         let mut cells = self
             .manifests
             .lock()

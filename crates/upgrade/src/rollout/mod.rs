@@ -12,6 +12,7 @@ use kube::{
     Api,
     api::{DeleteParams, Preconditions},
 };
+use tokio::sync::SemaphorePermit;
 
 pub(crate) mod cause;
 pub(crate) mod verdict;
@@ -55,12 +56,14 @@ pub(crate) enum End {
     Overruled(String),
 }
 
-/// Waits until the rollout of `goal` has ended. `say` hears what it waits for.
+/// Waits until the rollout of `goal` has ended. `say` hears what it waits for; `slot` is
+/// given back as soon as the rollout is complete and only watched.
 pub(crate) async fn wait_for(
     cluster: &Cluster,
     world: &World,
     goal: &Goal,
     limits: Limits,
+    mut slot: Option<SemaphorePermit<'_>>,
     say: impl Fn(&str),
 ) -> End {
     let mut rollout = Rollout::new(limits);
@@ -75,6 +78,9 @@ pub(crate) async fn wait_for(
             Step::End(end) => return end,
             Step::Wait(until, text) => {
                 say(&text);
+                if rollout.complete.is_some() {
+                    drop(slot.take());
+                }
                 tokio::select! {
                     // An error means that the watches ended, and the deadline decides.
                     Ok(()) = bell.changed() => {}

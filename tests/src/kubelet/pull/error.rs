@@ -39,6 +39,13 @@ impl PullError {
     }
 }
 
+impl PullError {
+    /// Whether the registry did not like the credentials.
+    pub(super) fn refused(&self) -> bool {
+        matches!(self, Self::Unauthorized(_) | Self::Status(_, 403))
+    }
+}
+
 impl fmt::Display for PullError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unpack = |name: &Name| format!("failed to pull and unpack image \"{name}\": ");

@@ -1,0 +1,302 @@
+//! Decides what to do: pure functions from an observation to a plan. Asks nothing, prints
+//! nothing; the engine decides nothing.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use castlink_core::{Failure, ImageRef};
+
+use super::{Action, After, BlobStep, Copy, ImageStep, Mount, Plan};
+use crate::{
+    content::{Blob, Digest, Tree},
+    observe::{Found, Observation, Observed, Shared},
+    place::Place,
+    target::{Holdings, Mounting},
+};
+
+/// Plans the copies. With `create`, missing repositories are created.
+pub(crate) fn plan(observation: Observation, create: bool) -> Plan {
+    let mut planner = Planner {
+        targets: &observation.targets,
+        create,
+        claimed: HashMap::new(),
+        needs: BTreeMap::new(),
+        plan: Plan::default(),
+    };
+    for (index, image) in observation.images.into_iter().enumerate() {
+        planner.image(index, image);
+    }
+    let Planner {
+        needs, mut plan, ..
+    } = planner;
+    let steps = needs
+        .into_iter()
+        .map(|(blob, need)| need.step(blob, &observation.targets, &observation.mounting));
+    plan.blobs = steps.collect();
+    plan.blobs
+        .sort_by_key(|step| std::cmp::Reverse(step.blob.size));
+    plan
+}
+
+type Targets = BTreeMap<Place, Result<Holdings, Shared>>;
+
+struct Planner<'a> {
+    targets: &'a Targets,
+    create: bool,
+    /// What a tag of the target will point at, and which source decided that.
+    claimed: HashMap<(Place, String), (Digest, ImageRef)>,
+    needs: BTreeMap<Blob, Need>,
+    plan: Plan,
+}
+
+/// Who needs a blob, in the order of the plan.
+#[derive(Default)]
+struct Need {
+    sources: Vec<Place>,
+    places: Vec<(Place, usize)>,
+}
+
+impl Planner<'_> {
+    fn image(&mut self, index: usize, image: Observed) {
+        let action = match self.decide(index, &image) {
+            Ok(action) => action,
+            Err(failure) => Action::Leave(failure),
+        };
+        self.plan.images.push(ImageStep {
+            request: image.request,
+            target: image.target,
+            action,
+        });
+    }
+
+    fn decide(&mut self, index: usize, image: &Observed) -> Result<Action, Shared> {
+        let found = image.found.clone()?;
+        let place = Place::of(&image.target);
+        let holdings = match self.targets.get(&place) {
+            Some(holdings) => holdings.as_ref().map_err(Arc::clone)?,
+            None => {
+                return Err(Arc::new(Failure::failed(format!(
+                    "{place} was not looked at"
+                ))));
+            }
+        };
+        self.claim(&place, image, &found)?;
+        // Nothing below was read: the target has it.
+        let Some(tree) = found.tree.clone() else {
+            return Ok(keep(image, &found, holdings));
+        };
+        let selector = selector(image, &found, holdings)?;
+        if !holdings.exists && !self.create {
+            return Err(Arc::new(missing_repository(&place)));
+        }
+        let copy = self.copy(index, place, holdings, &found, &tree, selector);
+        let complete = copy.children.is_empty()
+            && copy.blobs.is_empty()
+            && is_in_place(image, &found, holdings);
+        Ok(if complete {
+            keep(image, &found, holdings)
+        } else {
+            Action::Copy(Box::new(copy))
+        })
+    }
+
+    /// Two sources for one name at the target must be the same thing.
+    fn claim(&mut self, place: &Place, image: &Observed, found: &Found) -> Result<(), Shared> {
+        let Some(tag) = image.target.tag() else {
+            return Ok(());
+        };
+        let claim = (found.digest.clone(), image.request.image.clone());
+        let (digest, other) = self
+            .claimed
+            .entry((place.clone(), tag.to_owned()))
+            .or_insert(claim);
+        if *digest == found.digest {
+            return Ok(());
+        }
+        let source = &image.request.image;
+        Err(Arc::new(
+            Failure::conflict(format!(
+                "{source} and {other} would both become {}",
+                image.target
+            ))
+            .hint("mirror one of them, or use `--layout full`, which keeps the names apart"),
+        ))
+    }
+
+    fn copy(
+        &mut self,
+        index: usize,
+        place: Place,
+        holdings: &Holdings,
+        found: &Found,
+        tree: &Tree,
+        selector: String,
+    ) -> Copy {
+        if !holdings.exists {
+            self.plan.repositories.insert(place.clone());
+        }
+        let missing = tree
+            .below
+            .iter()
+            .filter(|manifest| !holdings.held.manifests.contains(&manifest.digest));
+        Copy {
+            digest: found.digest.clone(),
+            platforms: tree.root.platforms(),
+            children: missing.cloned().collect(),
+            root: (tree.root.clone(), selector.clone()),
+            blobs: self.need(index, &place, &Place::of(&found.source), holdings, tree),
+            replaces: holdings
+                .held
+                .tags
+                .get(&selector)
+                .map(|held| held.digest.clone()),
+            place,
+        }
+    }
+
+    fn need(
+        &mut self,
+        index: usize,
+        place: &Place,
+        source: &Place,
+        holdings: &Holdings,
+        tree: &Tree,
+    ) -> Vec<Blob> {
+        let missing = tree
+            .blobs()
+            .into_iter()
+            .filter(|blob| !holdings.blobs.contains(&blob.digest));
+        let mut first_here = Vec::new();
+        for blob in missing {
+            let need = self.needs.entry(blob.clone()).or_default();
+            if !need.sources.contains(source) {
+                need.sources.push(source.clone());
+            }
+            if need.places.iter().all(|(there, _)| there != place) {
+                need.places.push((place.clone(), index));
+                first_here.push(blob.clone());
+            }
+        }
+        first_here
+    }
+}
+
+impl Need {
+    /// Sends the blob to the first repository of each registry, and mounts it into the
+    /// others where the registry allows it; sends it to all of them where not. A mount that waits for
+    /// an image only ever waits for an earlier one: there is no circle.
+    fn step(
+        self,
+        blob: Blob,
+        targets: &Targets,
+        mounting: &BTreeMap<Arc<str>, Mounting>,
+    ) -> BlobStep {
+        let mut step = BlobStep {
+            blob,
+            sources: self.sources,
+            uploads: Vec::new(),
+            mounts: Vec::new(),
+        };
+        let mut origins: BTreeMap<Arc<str>, (Place, After)> = BTreeMap::new();
+        for (place, index) in self.places {
+            let after = match mounting.get(&place.registry).copied().unwrap_or_default() {
+                Mounting::Never => {
+                    step.uploads.push(place);
+                    continue;
+                }
+                Mounting::AfterUpload => After::Upload,
+                Mounting::AfterImage => After::Image(index),
+            };
+            let holder =
+                holder(targets, &place, &step.blob.digest).map(|holder| (holder, After::Now));
+            let origin = origins.get(&place.registry).cloned().or(holder);
+            match origin {
+                Some((from, after)) => step.mounts.push(Mount {
+                    to: place,
+                    from,
+                    after,
+                }),
+                None => {
+                    origins.insert(Arc::clone(&place.registry), (place.clone(), after));
+                    step.uploads.push(place);
+                }
+            }
+        }
+        step
+    }
+}
+
+/// A repository of the same registry that has the blob already.
+fn holder(targets: &Targets, place: &Place, digest: &Digest) -> Option<Place> {
+    let mut same = targets
+        .iter()
+        .filter(|(other, _)| other.registry == place.registry);
+    let found = same.find(|(_, holdings)| {
+        holdings
+            .as_ref()
+            .is_ok_and(|known| known.blobs.contains(digest))
+    });
+    found.map(|(other, _)| other.clone())
+}
+
+/// The tag or digest to write the root under.
+fn selector(image: &Observed, found: &Found, holdings: &Holdings) -> Result<String, Shared> {
+    let Some(tag) = image.target.tag() else {
+        return Ok(found.digest.to_string());
+    };
+    if !holdings.is_taken(tag, &found.digest) {
+        return Ok(tag.to_owned());
+    }
+    // Whoever pulls by digest does not care where the tag points.
+    if image.target.digest().is_some() {
+        return Ok(found.digest.to_string());
+    }
+    let other = &holdings.held.tags[tag].digest;
+    Err(Arc::new(
+        Failure::conflict(format!(
+            "{} is immutable and holds {}, not {}",
+            image.target,
+            other.short(),
+            found.digest.short()
+        ))
+        .hint("mirror under another tag, delete the image in ECR, or make the tag mutable"),
+    ))
+}
+
+fn is_in_place(image: &Observed, found: &Found, holdings: &Holdings) -> bool {
+    let by_tag = image
+        .target
+        .tag()
+        .and_then(|tag| holdings.held.tags.get(tag));
+    match image.target.digest() {
+        Some(_) => holdings.held.manifests.contains(&found.digest),
+        None => by_tag.is_some_and(|held| held.digest == found.digest),
+    }
+}
+
+fn keep(image: &Observed, found: &Found, holdings: &Holdings) -> Action {
+    let tag = image.target.tag().unwrap_or_default();
+    let known = holdings
+        .held
+        .tags
+        .get(tag)
+        .map(|held| held.platforms.clone());
+    let platforms = match &found.tree {
+        Some(tree) => tree.root.platforms(),
+        None => known.unwrap_or_default(),
+    };
+    Action::Keep {
+        digest: Some(found.digest.clone()),
+        platforms,
+    }
+}
+
+fn missing_repository(place: &Place) -> Failure {
+    Failure::failed(format!(
+        "repository {} does not exist in {}",
+        place.repository, place.registry
+    ))
+    .hint("create it, or let castlink do so with `--create-repos auto`")
+}

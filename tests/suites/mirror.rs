@@ -1,0 +1,260 @@
+//! castlink-mirror between a real registry and an ECR that keeps ECR's rules.
+
+#[path = "mirror/failures.rs"]
+mod failures;
+#[path = "mirror/fixture.rs"]
+mod fixture;
+
+use castlink_tests::faults::{Fault, Harm};
+use castlink_tests::knobs::Knobs;
+
+use fixture::{seed, statuses, with_knobs, with_world};
+
+const HUB: &str = "us-docker.pkg.dev/castai-hub/library";
+
+#[test]
+fn images_arrive_byte_for_byte_and_a_second_run_writes_nothing() {
+    with_world(async |world| {
+        let agent = format!("{HUB}/agent:t1");
+        let images = [agent.as_str(), "busybox:t1", "registry.k8s.io/cpa/cpvpa:t1"];
+        let digests = seed(&images).await;
+        let outcome = world.run(&[&["copy"], &images[..]].concat(), 0).await;
+        let records = outcome.records_of("mirrored").unwrap();
+        assert_eq!(records.len(), 3);
+        for (image, digest) in images.iter().zip(&digests) {
+            let record = records
+                .iter()
+                .find(|record| record["source"] == *image)
+                .unwrap();
+            assert_eq!(record["digest"], **digest);
+            assert_eq!(record["status"], "copied");
+            assert_eq!(record["target"], format!("{}/{image}", world.host()));
+            assert_eq!(
+                record["platforms"],
+                serde_json::json!(["linux/amd64", "linux/arm64"])
+            );
+            let (repository, tag) = image.rsplit_once(':').unwrap();
+            assert_eq!(world.tagged(repository, tag).as_ref(), Some(digest));
+        }
+        world.run(&[&["verify"], &images[..]].concat(), 0).await;
+
+        let mark = world.shared.journal.mark();
+        let again = world.run(&[&["copy"], &images[..]].concat(), 0).await;
+        assert!(
+            statuses(&again)
+                .iter()
+                .all(|(_, status)| status == "present")
+        );
+        assert_eq!(world.writes(mark), [""; 0]);
+        assert_eq!(
+            world.count(mark, "BatchGetImage"),
+            3,
+            "one batch per repository"
+        );
+        assert_eq!(
+            world.shared.journal.since(mark).len(),
+            3,
+            "and nothing else"
+        );
+        assert!(again.stderr.contains("no changes"), "{again}");
+    });
+}
+
+#[test]
+fn repositories_are_created_as_configured() {
+    with_world(async |world| {
+        let images = [format!("{HUB}/settings:t1")];
+        seed(&[&images[0]]).await;
+        let copy = world.mirror(&["copy", &images[0]]);
+        let copy = copy.env("CASTLINK_MIRROR__REPOSITORY__TAGS", "{team=\"platform\"}");
+        copy.run().await.unwrap().expect_code(0).unwrap();
+        let database = world.shared.ecr.database();
+        let repository = &database.repositories["us-docker.pkg.dev/castai-hub/library/settings"];
+        assert_eq!(repository.mutability, "IMMUTABLE");
+        assert!(repository.scan_on_push);
+        assert_eq!(repository.labels["team"], "platform");
+    });
+}
+
+#[test]
+fn a_plan_writes_nothing_and_says_what_is_pending() {
+    with_world(async |world| {
+        let image = format!("{HUB}/planned:t1");
+        seed(&[&image]).await;
+        let outcome = world.run(&["plan", &image, "-o", "json"], 0).await;
+        assert_eq!(statuses(&outcome), [(image.clone(), "planned".to_owned())]);
+        assert!(
+            outcome.stderr.contains("1 repository to create"),
+            "{outcome}"
+        );
+        world.run(&["plan", &image, "--exit-code"], 3).await;
+        assert_eq!(world.writes(0), [""; 0]);
+        world.run(&["copy", &image], 0).await;
+        world.run(&["plan", &image, "--exit-code"], 0).await;
+    });
+}
+
+#[test]
+fn shared_layers_are_read_once_and_mounted_where_the_account_allows_it() {
+    with_world(async |world| {
+        let images = [1, 2, 3].map(|n| format!("{HUB}/mounted-{n}:t1"));
+        let images: Vec<&str> = images.iter().map(String::as_str).collect();
+        seed(&images).await;
+        let args = [&["copy"], &images[..]].concat();
+        world.shared.ecr.database().blob_mounting = true;
+        let outcome = world.run(&args, 0).await;
+        let mounted = world.count(0, "MountBlob");
+        assert!(mounted > 0, "{outcome}");
+        world.run(&[&["verify"], &images[..]].concat(), 0).await;
+        let summary = &outcome.records_of("summary").unwrap()[0];
+        assert!(summary["counts"]["mounted"].as_u64() > Some(0), "{summary}");
+    });
+}
+
+#[test]
+fn without_mounting_nothing_is_asked_to_be_mounted() {
+    with_world(async |world| {
+        let images = [1, 2].map(|n| format!("{HUB}/unmounted-{n}:t1"));
+        let images: Vec<&str> = images.iter().map(String::as_str).collect();
+        seed(&images).await;
+        world.run(&[&["copy"], &images[..]].concat(), 0).await;
+        assert_eq!(world.count(0, "MountBlob"), 0);
+        world.run(&[&["verify"], &images[..]].concat(), 0).await;
+    });
+}
+
+#[test]
+fn records_flow_through_the_pipe() {
+    with_world(async |world| {
+        let image = format!("{HUB}/piped:t1");
+        seed(&[&image]).await;
+        let stdin = format!(
+            "{{\"castlink\":1,\"kind\":\"image\",\"source\":\"{image}\",\"used_by\":[\"Deployment/x\"]}}\n\
+             {{\"castlink\":1,\"kind\":\"future\",\"x\":1}}\n\
+             {{\"castlink\":1,\"kind\":\"summary\",\"command\":\"c\",\"exit\":\"done\",\"seconds\":1}}\n"
+        );
+        let outcome = world
+            .mirror(&["copy", "-"])
+            .stdin(stdin)
+            .run()
+            .await
+            .unwrap();
+        let outcome = outcome.expect_code(0).unwrap();
+        assert_eq!(statuses(&outcome), [(image, "copied".to_owned())]);
+        assert_eq!(
+            outcome.records_of("future").unwrap().len(),
+            1,
+            "passed through"
+        );
+        assert_eq!(
+            outcome.records_of("summary").unwrap().len(),
+            1,
+            "ours alone"
+        );
+    });
+}
+
+#[test]
+fn what_is_at_the_target_already_is_not_looked_at() {
+    with_world(async |world| {
+        let image = format!("{}/busybox:t1", world.host());
+        let outcome = world.run(&["copy", &image], 0).await;
+        assert_eq!(statuses(&outcome), [(image, "present".to_owned())]);
+        assert!(world.shared.journal.since(0).is_empty());
+    });
+}
+
+#[test]
+fn kvisors_scanners_travel_with_its_controller() {
+    with_world(async |world| {
+        let images = ["kvisor-controller", "kvisor-scanners"].map(|n| format!("{HUB}/{n}:t7"));
+        seed(&[&images[0], &images[1]]).await;
+        let outcome = world.run(&["copy", &images[0]], 0).await;
+        let sources: Vec<_> = statuses(&outcome)
+            .into_iter()
+            .map(|(source, _)| source)
+            .collect();
+        assert_eq!(sources, images);
+    });
+}
+
+#[test]
+fn scanners_that_are_not_published_are_a_warning() {
+    with_world(async |world| {
+        let image = format!("{HUB}/kvisor-controller:t8");
+        seed(&[&image]).await;
+        let outcome = world.run(&["copy", &image], 0).await;
+        assert_eq!(statuses(&outcome).len(), 1);
+        let checks = outcome.records_of("check").unwrap();
+        assert_eq!(checks[0]["status"], "warn");
+        assert!(outcome.stderr.contains("kvisor-scanners:t8"), "{outcome}");
+    });
+}
+
+#[test]
+fn the_twin_of_a_castai_image_stands_in_for_it() {
+    with_world(async |world| {
+        let digest = seed(&[&format!("{HUB}/only-here:t1")]).await.remove(0);
+        world
+            .run(&["copy", "ghcr.io/castai/images/only-here:t1"], 0)
+            .await;
+        let found = world.tagged("ghcr.io/castai/images/only-here", "t1");
+        assert_eq!(found, Some(digest));
+    });
+}
+
+#[test]
+fn pinned_references_keep_their_digest() {
+    with_world(async |world| {
+        let digest = seed(&["clickhouse/clickhouse-server:t1"]).await.remove(0);
+        let pinned = format!("clickhouse/clickhouse-server:t1@{digest}");
+        let outcome = world.run(&["copy", &pinned], 0).await;
+        let record = &outcome.records_of("mirrored").unwrap()[0];
+        assert_eq!(record["target"], format!("{}/{pinned}", world.host()));
+        assert_eq!(
+            world.tagged("clickhouse/clickhouse-server", "t1"),
+            Some(digest)
+        );
+    });
+}
+
+#[test]
+fn an_ended_token_is_renewed_on_the_way() {
+    let knobs = Knobs {
+        token_life_s: 3_600,
+        ..Knobs::default()
+    };
+    with_knobs(knobs, async |world| {
+        let image = format!("{HUB}/renewed:t1");
+        seed(&[&image]).await;
+        for action in ["StartUpload", "PutBlob", "PutManifest"] {
+            let fault = Fault::on("registry", action, Harm::Expired).times(1);
+            world.shared.faults.add(fault);
+        }
+        world.run(&["copy", &image], 0).await;
+        assert!(world.count(0, "GetAuthorizationToken") >= 3);
+        world.run(&["verify", &image], 0).await;
+    });
+}
+
+#[test]
+fn broken_connections_and_throttling_are_ridden_out() {
+    with_world(async |world| {
+        let image = format!("{HUB}/rough:t1");
+        seed(&[&image]).await;
+        for (action, harm) in [
+            ("StartUpload", Harm::Reset),
+            ("PutBlob", Harm::Reset),
+            ("PutBlob", Harm::Lost),
+            ("PutManifest", Harm::Throttle),
+            ("PutManifest", Harm::Lost),
+        ] {
+            world
+                .shared
+                .faults
+                .add(Fault::on("registry", action, harm).times(1));
+        }
+        world.run(&["copy", &image], 0).await;
+        world.run(&["verify", &image], 0).await;
+    });
+}

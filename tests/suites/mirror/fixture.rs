@@ -1,0 +1,185 @@
+//! One upstream registry and one blob store for the whole suite; gates of its own, hence an
+//! empty ECR, for each test.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use castlink_tests::aws_gate::{ACCESS_KEY, AwsGate, SECRET_KEY, Shared};
+use castlink_tests::aws_stack::{ACCOUNT, REGION, UPSTREAM_HOSTS};
+use castlink_tests::ecr_gate::EcrGate;
+use castlink_tests::knobs::Knobs;
+use castlink_tests::pki::Authority;
+use castlink_tests::products::{Outcome, Product};
+use castlink_tests::registry::{Options, Registry};
+use castlink_tests::seed::{self, Seeder};
+use castlink_tests::servers;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+struct Common {
+    store: Registry,
+    upstream: Registry,
+    ca: PathBuf,
+    seeder: Seeder,
+    _dir: TempDir,
+    // The gates of all tests run here, so that no test's end stops another's.
+    runtime: Runtime,
+}
+
+static COMMON: LazyLock<Common> = LazyLock::new(|| {
+    let servers = servers::ensure(&|line| eprintln!("{line}")).expect("servers can be built");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let authority = Authority::new("mirror suite").expect("a CA");
+    let ca = authority
+        .pair()
+        .write(dir.path(), "ca")
+        .expect("the CA's files")
+        .cert;
+    let tls = authority
+        .server_cert("upstream", &[])
+        .expect("a certificate");
+    let tls = tls.write(dir.path(), "upstream").expect("its files");
+    let root = reqwest::Certificate::from_pem(authority.pair().cert.as_bytes()).expect("PEM");
+    let http = reqwest::Client::builder().tls_certs_only([root]).no_proxy();
+    let http = http.build().expect("a client");
+    let runtime = Runtime::new().expect("a runtime");
+    let start = |name: &str, tls| {
+        let name = name.to_owned();
+        let options = Options {
+            name,
+            tls,
+            ..Options::default()
+        };
+        let started = Registry::start(&servers.registry, dir.path(), &options, &http);
+        runtime.block_on(started).expect("the registry starts")
+    };
+    let (store, upstream) = (start("store", None), start("upstream", Some(tls)));
+    let seeder = Seeder::new(&upstream.url, http.clone(), seed::Options::default());
+    Common {
+        store,
+        upstream,
+        ca,
+        seeder,
+        _dir: dir,
+        runtime,
+    }
+});
+
+/// The account of one test, with an empty ECR.
+pub(crate) struct World {
+    pub(crate) shared: Shared,
+    gate: AwsGate,
+    ecr: EcrGate,
+    home: TempDir,
+}
+
+/// Runs `test` in an account of its own.
+pub(crate) fn with_world(test: impl AsyncFnOnce(&World)) {
+    with_knobs(Knobs::default(), test);
+}
+
+/// As [`with_world`], with other gates.
+pub(crate) fn with_knobs(knobs: Knobs, test: impl AsyncFnOnce(&World)) {
+    COMMON.runtime.block_on(async {
+        let shared = Shared::new(ACCOUNT, REGION, knobs, None).unwrap();
+        // Nothing here asks for what the emulator plays.
+        let gate = AwsGate::start("http://127.0.0.1:9", shared.clone())
+            .await
+            .unwrap();
+        let ecr = EcrGate::start(&COMMON.store.url, shared.clone())
+            .await
+            .unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let world = World {
+            shared,
+            gate,
+            ecr,
+            home,
+        };
+        world.configure(&COMMON.upstream.url, &world.ecr.url);
+        test(&world).await;
+    });
+}
+
+/// Puts images upstream; their digests, in order.
+pub(crate) async fn seed(images: &[&str]) -> Vec<String> {
+    let seeded = COMMON.seeder.seed_all(images).await.unwrap();
+    seeded.into_iter().map(|image| image.digest).collect()
+}
+
+impl World {
+    /// Says where the registries are.
+    pub(crate) fn configure(&self, upstream: &str, ecr: &str) {
+        let mut text = format!(
+            "[mirror]\nto = \"{host}\"\nattempts = 4\n\n[registries.\"{host}\"]\nendpoint = \"{ecr}\"\n",
+            host = self.host()
+        );
+        for host in UPSTREAM_HOSTS {
+            let ca = COMMON.ca.display();
+            text.push_str(&format!(
+                "\n[registries.\"{host}\"]\nendpoint = \"{upstream}/{host}\"\nca = \"{ca}\"\n"
+            ));
+        }
+        std::fs::write(self.home.path().join("castlink.toml"), text).unwrap();
+    }
+
+    /// ECR's name.
+    pub(crate) fn host(&self) -> String {
+        self.shared.ecr.host()
+    }
+
+    /// castlink-mirror, with this world's environment and no other.
+    pub(crate) fn mirror(&self, args: &[&str]) -> Product {
+        let env = [
+            ("AWS_ENDPOINT_URL", self.gate.url.as_str()),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("HOME", self.home.path().to_str().unwrap()),
+        ];
+        let env = env.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let product = Product::new("castlink-mirror", env).unwrap();
+        product.args(args.iter().copied()).dir(self.home.path())
+    }
+
+    /// Runs it; its exit code must be `code`.
+    pub(crate) async fn run(&self, args: &[&str], code: i32) -> Outcome {
+        let outcome = self.mirror(args).run().await.unwrap();
+        outcome.expect_code(code).unwrap()
+    }
+
+    /// The digest a tag of ECR points at.
+    pub(crate) fn tagged(&self, repository: &str, tag: &str) -> Option<String> {
+        let database = self.shared.ecr.database();
+        database
+            .repositories
+            .get(repository)?
+            .tags
+            .get(tag)
+            .cloned()
+    }
+
+    /// The names of the requests since `mark` that would change something.
+    pub(crate) fn writes(&self, mark: usize) -> Vec<String> {
+        let writes = self.shared.journal.writes(mark).into_iter();
+        writes.map(|entry| entry.action).collect()
+    }
+
+    /// How often `action` was asked for since `mark`.
+    pub(crate) fn count(&self, mark: usize, action: &str) -> usize {
+        let entries = self.shared.journal.since(mark).into_iter();
+        entries.filter(|entry| entry.action == action).count()
+    }
+}
+
+/// The `status` of each `mirrored` record, by source.
+pub(crate) fn statuses(outcome: &Outcome) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let records = outcome.records_of("mirrored").unwrap().into_iter();
+    let mut found: Vec<_> = records
+        .map(|record| (text(&record["source"]), text(&record["status"])))
+        .collect();
+    found.sort();
+    found
+}

@@ -1,0 +1,266 @@
+//! One stack for all tests, a namespace for each, and the workloads they need.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use castlink_tests::kubelet::Faults;
+use castlink_tests::mirrored::mirror;
+use castlink_tests::process::wait_until;
+use castlink_tests::products::{Outcome, Product};
+use castlink_tests::stack::{Options, Seeds, Stack};
+use castlink_tests::{namespace, seed};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, DynamicObject, ListParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+/// How long controllers and kubelets may take.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// Starts, stays.
+pub(crate) const GOOD: &str = "ghcr.io/castlink/good:v1";
+/// Starts, exits at once, each time.
+pub(crate) const CRASHES: &str = "ghcr.io/castlink/crashes:v1";
+/// Starts, is ready, exits two seconds later.
+pub(crate) const CRASHES_LATE: &str = "ghcr.io/castlink/hopeful:v1";
+/// Takes its time to be pulled.
+pub(crate) const SLOW: &str = "ghcr.io/castlink/slow:v1";
+/// In no registry at all.
+pub(crate) const NOWHERE: &str = "ghcr.io/castlink/nowhere:v1";
+
+/// The stack, with the images above in its ECR as a finished mirror leaves them.
+pub(crate) async fn stack() -> &'static Stack {
+    static STACK: OnceCell<Stack> = OnceCell::const_new();
+    STACK
+        .get_or_try_init(start)
+        .await
+        .expect("the stack starts")
+}
+
+async fn start() -> Result<Stack> {
+    let images = namespace::images()?.into_iter().collect();
+    let mut options = Options {
+        network: false,
+        seeds: Seeds::Only(images),
+        ..Options::default()
+    };
+    options.aws.images.scale = 0.1;
+    let small = seed::Options {
+        scale: 0.1,
+        ..Default::default()
+    };
+    let stack = Stack::start(options).await?;
+    mirror(&stack.aws, &[GOOD, CRASHES, CRASHES_LATE, SLOW], small).await?;
+    let part = |image: &str| image.trim_start_matches("ghcr.io/").to_owned();
+    stack.cluster()?.kubelets.set_faults(Faults {
+        crash: vec![part(CRASHES)],
+        crash_after: BTreeMap::from([(part(CRASHES_LATE), 2.0)]),
+        slow: BTreeMap::from([(part(SLOW), 5.0)]),
+        ..Faults::default()
+    });
+    Ok(stack)
+}
+
+/// A namespace of its own for one test.
+pub(crate) struct Scene {
+    pub(crate) stack: &'static Stack,
+    pub(crate) client: kube::Client,
+    pub(crate) namespace: String,
+}
+
+impl Scene {
+    pub(crate) async fn new(namespace: &str) -> Result<Self> {
+        let scene = Self::existing(namespace).await?;
+        let api: Api<Namespace> = Api::all(scene.client.clone());
+        let object = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
+        api.create(&PostParams::default(), &object).await?;
+        Ok(scene)
+    }
+
+    pub(crate) async fn existing(namespace: &str) -> Result<Self> {
+        let stack = stack().await;
+        Ok(Self {
+            stack,
+            client: stack.client().await?,
+            namespace: namespace.to_owned(),
+        })
+    }
+
+    /// The name of `image` in the ECR.
+    pub(crate) fn target(&self, image: &str) -> String {
+        format!("{}/{image}", self.stack.aws.ecr_host())
+    }
+
+    /// `castlink-upgrade` with this namespace and a short time for rollouts.
+    pub(crate) fn upgrade(&self, args: &[&str]) -> Result<Product> {
+        let state = self.stack.dir().join("state").join(&self.namespace);
+        let product = self
+            .stack
+            .product("castlink-upgrade")?
+            .args(args.iter().copied());
+        Ok(product
+            .args(["-n", &self.namespace])
+            .env("XDG_STATE_HOME", state.display().to_string()))
+    }
+
+    /// `apply -`, fed with `records`.
+    pub(crate) async fn apply(&self, records: &[Value], more: &[&str]) -> Result<Outcome> {
+        let lines: Vec<String> = records.iter().map(Value::to_string).collect();
+        let args = [&["apply", "-", "--timeout", "60s", "-o", "json"], more].concat();
+        self.upgrade(&args)?.stdin(lines.join("\n")).run().await
+    }
+
+    /// A record that says that `image` is in the ECR.
+    pub(crate) fn copied(&self, image: &str) -> Value {
+        self.record(image, "copied", &["linux/amd64", "linux/arm64"])
+    }
+
+    pub(crate) fn record(&self, image: &str, status: &str, platforms: &[&str]) -> Value {
+        json!({"castlink": 1, "kind": "mirrored", "source": image, "target": self.target(image),
+            "status": status, "platforms": platforms})
+    }
+
+    /// Creates a workload with one container.
+    pub(crate) async fn create(
+        &self,
+        kind: &str,
+        name: &str,
+        replicas: i64,
+        image: &str,
+    ) -> Result<()> {
+        self.create_from(kind, name, json!({"replicas": replicas}), image)
+            .await
+    }
+
+    /// Creates a workload with one container and more in its spec.
+    pub(crate) async fn create_from(
+        &self,
+        kind: &str,
+        name: &str,
+        spec: Value,
+        image: &str,
+    ) -> Result<()> {
+        let labels = json!({"app": name});
+        let mut body = json!({
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "app", "image": image}]},
+            },
+        });
+        let fields = body.as_object_mut().context("an object")?;
+        fields.extend(spec.as_object().context("an object")?.clone());
+        match kind {
+            "DaemonSet" => drop(fields.remove("replicas")),
+            "StatefulSet" => drop(fields.insert("serviceName".into(), name.into())),
+            _ => {}
+        }
+        let object = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": body});
+        self.api(kind)
+            .create(&PostParams::default(), &serde_json::from_value(object)?)
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) fn api(&self, kind: &str) -> Api<DynamicObject> {
+        let group = if matches!(kind, "CronJob" | "Job") {
+            "batch"
+        } else {
+            "apps"
+        };
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+    }
+
+    /// The image in the first container of a workload's template.
+    pub(crate) async fn image(&self, kind: &str, name: &str) -> Result<String> {
+        let object = self.api(kind).get(name).await?;
+        let image = object
+            .data
+            .pointer("/spec/template/spec/containers/0/image")
+            .and_then(Value::as_str);
+        Ok(image.context("no image")?.to_owned())
+    }
+
+    /// Generation of every workload: what a patch would raise.
+    pub(crate) async fn generations(&self) -> Result<BTreeMap<String, i64>> {
+        let mut all = BTreeMap::new();
+        for kind in ["Deployment", "DaemonSet", "StatefulSet", "CronJob"] {
+            for object in self.api(kind).list(&ListParams::default()).await? {
+                let name = format!("{kind}/{}", object.metadata.name.unwrap_or_default());
+                all.insert(name, object.metadata.generation.unwrap_or_default());
+            }
+        }
+        Ok(all)
+    }
+
+    pub(crate) async fn pods(&self) -> Result<Vec<Pod>> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let all = api.list(&ListParams::default()).await?.items;
+        Ok(all
+            .into_iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+            .collect())
+    }
+
+    /// Waits until the namespace has `count` pods and all satisfy `wanted`.
+    pub(crate) async fn pods_until(
+        &self,
+        count: usize,
+        wanted: impl Fn(&Pod) -> bool,
+    ) -> Result<()> {
+        wait_until("the pods", SOON, async || {
+            let pods = self.pods().await?;
+            ensure!(pods.len() == count, "{} pods", pods.len());
+            let late = pods.iter().find(|pod| !wanted(pod));
+            ensure!(late.is_none(), "{late:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// A file in the stack's directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.stack.dir().join(format!("{}-{name}", self.namespace))
+    }
+}
+
+pub(crate) fn ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| {
+        all.iter()
+            .any(|one| one.type_ == "Ready" && one.status == "True")
+    })
+}
+
+/// True when the first container is waiting with a pull error.
+pub(crate) fn cannot_pull(pod: &Pod) -> bool {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    let waiting = statuses.and_then(|all| all.first()?.state.as_ref()?.waiting.as_ref());
+    waiting
+        .and_then(|waiting| waiting.reason.as_deref())
+        .is_some_and(|reason| reason.contains("Pull"))
+}
+
+pub(crate) fn first_image(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref().expect("pods have a spec");
+    spec.containers[0].image.as_deref().unwrap_or_default()
+}
+
+/// The one change of `resource`.
+pub(crate) fn change(outcome: &Outcome, resource: &str) -> Result<Value> {
+    let all = outcome.records_of("change")?;
+    let found = all
+        .into_iter()
+        .find(|change| change["resource"] == resource);
+    found.with_context(|| format!("no change of {resource}\n{outcome}"))
+}
