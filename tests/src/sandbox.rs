@@ -159,12 +159,16 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Prints the environment as shell commands.
+    /// Prints the environment as shell commands, or plainly as NAME=VALUE.
     ///
     /// # Errors
     /// When it is not running.
-    pub fn env(&self) -> Result<()> {
+    pub fn env(&self, plain: bool) -> Result<()> {
         let state = self.state()?;
+        if plain {
+            let pairs = state.env.iter().map(|(key, value)| format!("{key}={value}"));
+            return print(&pairs.collect::<Vec<_>>().join("\n"));
+        }
         let mut lines: Vec<_> = state
             .env
             .iter()
@@ -358,6 +362,16 @@ impl Sandbox {
         let options = seed::Options::default();
         Ok(Seeder::new(&state.upstream_store, http, options).remembering(&state.gone))
     }
+}
+
+/// Sets up every server of the stack in the cache.
+///
+/// # Errors
+/// When something it is built with is missing, or a build fails.
+pub fn servers() -> Result<()> {
+    crate::servers::ensure(&say)?;
+    crate::moto::ensure(&say)?;
+    Ok(())
 }
 
 /// Shows an error and its causes on standard error.

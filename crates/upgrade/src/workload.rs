@@ -215,9 +215,11 @@ impl Workload {
     }
 }
 
+type MakeSlot = fn(String) -> Slot;
+
 /// Every image reference in `object`, the body of a resource of `kind`.
 pub(crate) fn image_fields(kind: Kind, object: &Value) -> Vec<ImageField> {
-    const LISTS: [(&str, fn(String) -> Slot); 3] = [
+    const LISTS: [(&str, MakeSlot); 3] = [
         ("initContainers", Slot::Init),
         ("containers", Slot::Container),
         ("ephemeralContainers", Slot::Ephemeral),
@@ -236,7 +238,7 @@ pub(crate) fn image_fields(kind: Kind, object: &Value) -> Vec<ImageField> {
     fields
 }
 
-fn container_image(path: &str, container: &Value, slot: fn(String) -> Slot) -> Option<ImageField> {
+fn container_image(path: &str, container: &Value, slot: MakeSlot) -> Option<ImageField> {
     let name = text(container, "/name")?.to_owned();
     Some(ImageField {
         path: format!("{path}/image"),

@@ -35,7 +35,13 @@ enum Verb {
     /// Stop it and wait until it is gone
     Down,
     /// Print `export` lines for a shell: eval "$(castlink-sandbox env)"
-    Env,
+    Env {
+        /// NAME=VALUE lines without quotes and without PATH, for programs
+        #[arg(long)]
+        plain: bool,
+    },
+    /// Build and install the servers into the cache; nothing is started
+    Servers,
     /// Put images into the upstream registry (all of CAST AI's when none is named)
     Seed {
         /// References as a manifest would write them, with a tag
@@ -82,7 +88,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Verb::Up => sandbox.up().await,
             Verb::Serve => sandbox.serve().await,
             Verb::Down => sandbox.down().await,
-            Verb::Env => sandbox.env(),
+            Verb::Env { plain } => sandbox.env(plain),
+            Verb::Servers => sandbox::servers(),
             Verb::Seed { references } => sandbox.seed(&references).await,
             Verb::Unseed { references } => sandbox.unseed(&references).await,
             Verb::Fault(args) => sandbox.fault(&args),

@@ -84,6 +84,24 @@ fn six_endpoints_are_made_together_and_a_second_run_changes_nothing() {
 }
 
 #[test]
+fn creations_do_not_wait_for_each_other() {
+    with_world(quick(), async |world| {
+        // The first service of the list: one after the other, it would be answered first.
+        let first = "00d55140e30124b2f";
+        world.fault(
+            Fault::on("ec2", "CreateVpcEndpoint", Harm::Slow { millis: 1_500 }).containing(first),
+        );
+        let (_, asked) = world.watched(world.castlink(0, &["apply"])).await;
+        let creations = creations(&asked);
+        assert_eq!(creations.len(), 6);
+        assert!(
+            creations[5].params["ServiceName"].ends_with(first),
+            "answered last"
+        );
+    });
+}
+
+#[test]
 fn the_group_lets_in_every_range_of_the_vpc_and_nobody_else() {
     with_world(quick(), async |world| {
         world.castlink(0, &["apply", "--service", "kvisor"]).await;

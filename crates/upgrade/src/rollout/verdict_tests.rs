@@ -37,9 +37,10 @@ fn pod(name: &str, image: &str, ready: bool) -> PodView {
 fn troubled(name: &str, image: &str, reason: &str, message: &str) -> PodView {
     let trouble = Trouble {
         container: "app".into(),
+        image: image.into(),
         reason: reason.into(),
         message: message.into(),
-        ..Trouble::default()
+        restarts: 0,
     };
     PodView {
         troubles: vec![trouble],
@@ -209,13 +210,13 @@ fn deployments() {
 fn only_pods_of_the_new_revision_can_fail_it() {
     let rolling = || json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1});
     let of = |pods| deployment(json!({"replicas": 1}), rolling(), pods);
-    let denied = |image| troubled("p", image, "ImagePullBackOff", "r/x: not found");
+    let denied = |image| troubled("p", image, "ImagePullBackOff", "not found");
     let timeout = troubled("p", NEW, "ErrImagePull", "dial tcp: i/o timeout");
     check(vec![
         (
             of(vec![denied(NEW)]),
             "failing",
-            "pod p on node good (amd64): container app: ImagePullBackOff: r/x: not found",
+            "pod p on node good (amd64): container app: ImagePullBackOff: r/ghcr.io/x/app:1: not found",
         ),
         (of(vec![denied(OLD)]), "progress", "old revision"),
         (of(vec![terminating(denied(NEW))]), "progress", ""),
