@@ -15,12 +15,14 @@ use kube::{
 use tokio::sync::SemaphorePermit;
 
 pub(crate) mod cause;
+pub(crate) mod stale;
 pub(crate) mod verdict;
 #[cfg(test)]
 mod verdict_tests;
 pub(crate) mod watch;
 
 use crate::client::Cluster;
+use stale::Stale;
 use verdict::{Blame, Verdict, judge, stuck};
 use watch::{Goal, World};
 
@@ -67,11 +69,15 @@ pub(crate) async fn wait_for(
     say: impl Fn(&str),
 ) -> End {
     let mut rollout = Rollout::new(limits);
+    let mut stale = Stale::default();
     let mut bell = world.bell();
     loop {
         bell.mark_unchanged();
         unblock(cluster, world, goal, &mut rollout).await;
-        let (verdict, restarts) = world.look(goal, |look| (judge(look), restarts(look)));
+        let (verdict, restarts) = world.look(goal, |look| {
+            stale.see(look);
+            (judge(look, &stale), restarts(look))
+        });
         let now = Instant::now();
         match rollout.step(verdict, &restarts, now) {
             Step::End(End::Failed(text)) => return End::Failed(with_silence(text, world)),

@@ -8,7 +8,10 @@
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use super::cause::{self, Cause, Pulls};
+use super::{
+    cause::{self, Cause, Pulls},
+    stale::Stale,
+};
 use crate::{
     nodes::{self, Nodes},
     patch::generation,
@@ -54,8 +57,8 @@ pub(crate) enum Blame {
     Ending,
 }
 
-/// Judges one rollout.
-pub(crate) fn judge(look: &Look<'_>) -> Verdict {
+/// Judges one rollout. What `stale` covers is not held against it.
+pub(crate) fn judge(look: &Look<'_>, stale: &Stale) -> Verdict {
     let Some(object) = look.object else {
         return Verdict::Overruled(format!("{} was deleted", look.id));
     };
@@ -69,7 +72,7 @@ pub(crate) fn judge(look: &Look<'_>) -> Verdict {
     if let Some(note) = standstill(look.id.kind, &object.data) {
         return Verdict::Done(Some(note));
     }
-    if let Some(cause) = failing(look, object) {
+    if let Some(cause) = failing(look, object, stale) {
         return Verdict::Failing(cause);
     }
     unfinished(look, &object.data).unwrap_or_else(|| Verdict::Done(dead_note(look)))
@@ -119,7 +122,7 @@ fn standstill(kind: Kind, data: &Value) -> Option<String> {
     }
 }
 
-fn failing(look: &Look<'_>, object: &DynamicObject) -> Option<Cause> {
+fn failing(look: &Look<'_>, object: &DynamicObject, stale: &Stale) -> Option<Cause> {
     let new = || {
         look.pods
             .iter()
@@ -127,6 +130,8 @@ fn failing(look: &Look<'_>, object: &DynamicObject) -> Option<Cause> {
     };
     new()
         .flat_map(|pod| pod.troubles.iter().map(move |trouble| (pod, trouble)))
+        // On the way back the pods' old troubles are all there is to learn.
+        .filter(|(pod, trouble)| look.pulls == Pulls::Any || !stale.covers(pod, trouble))
         .filter_map(|(pod, trouble)| cause::of_container(pod, trouble, look.nodes, look.pulls))
         .max_by_key(|cause| cause.certain)
         .or_else(|| cause::of_conditions(&object.data))

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     cause::Pulls,
+    stale::Stale,
     verdict::{Blame, Look, Verdict, judge, stuck},
 };
 use crate::{
@@ -93,7 +94,7 @@ impl Case {
 
     /// The verdict in one word, and its text.
     fn verdict(&self) -> (&'static str, String) {
-        match self.with(|look| judge(look)) {
+        match self.with(|look| judge(look, &Stale::default())) {
             Verdict::Done(note) => ("done", note.unwrap_or_default()),
             Verdict::Progress {
                 missing,
@@ -230,6 +231,27 @@ fn only_pods_of_the_new_revision_can_fail_it() {
 }
 
 #[test]
+fn a_trouble_older_than_the_change_counts_once_it_comes_again() {
+    let rolling = || json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1});
+    let of = |restarts, reason: &str| {
+        let mut pod = troubled("p", NEW, reason, "back-off");
+        pod.troubles[0].restarts = restarts;
+        deployment(json!({"replicas": 1}), rolling(), vec![pod])
+    };
+    let mut stale = Stale::default();
+    let mut fails = |case: &Case| {
+        case.with(|look| {
+            stale.see(look);
+            matches!(judge(look, &stale), Verdict::Failing(_))
+        })
+    };
+    assert!(!fails(&of(4, "CrashLoopBackOff")), "from before");
+    assert!(!fails(&of(4, "CrashLoopBackOff")), "still the same");
+    assert!(fails(&of(5, "CrashLoopBackOff")), "it crashed again");
+    assert!(fails(&of(4, "CrashLoopBackOff")), "and is never old again");
+}
+
+#[test]
 fn daemon_sets() {
     let of = |desired: i64, updated: i64, available: i64, pods| Case {
         kind: Kind::DaemonSet,
@@ -325,19 +347,25 @@ fn a_foreign_change_overrules() {
     let case = deployment(json!({"replicas": 2}), complete(), vec![]);
     let verdict = case.with(|look| {
         let foreign = [(Slot::Container("app".into()), "r/other:2".to_owned())];
-        judge(&Look {
-            wanted: &foreign,
-            pods: Vec::new(),
-            ..*look
-        })
+        judge(
+            &Look {
+                wanted: &foreign,
+                pods: Vec::new(),
+                ..*look
+            },
+            &Stale::default(),
+        )
     });
     assert!(matches!(verdict, Verdict::Overruled(text) if text.contains("container app")));
     let gone = case.with(|look| {
-        judge(&Look {
-            object: None,
-            pods: Vec::new(),
-            ..*look
-        })
+        judge(
+            &Look {
+                object: None,
+                pods: Vec::new(),
+                ..*look
+            },
+            &Stale::default(),
+        )
     });
     assert!(matches!(gone, Verdict::Overruled(text) if text.contains("deleted")));
 }
