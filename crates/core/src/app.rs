@@ -91,7 +91,8 @@ pub fn run<C: Command>(body: impl AsyncFnOnce(C, Context) -> Result<Outcome>) ->
 }
 
 fn context<C: Command>(command: &C, printer: &Printer) -> Result<Context> {
-    let loaded = Loaded::read(command.output())?;
+    let output = command.output();
+    let loaded = Loaded::read(output.config.as_deref(), output.env.as_deref())?;
     let mut config = loaded.config.clone();
     command.apply(&mut config);
     Ok(Context {

@@ -4,10 +4,31 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::{
-    config::{Config, Network},
-    printer::{Output, When},
-};
+use crate::config::{Config, Network};
+
+/// What stdout carries.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// Text for people.
+    Text,
+    /// One record per line (JSON Lines).
+    Json,
+}
+
+/// When to use colour or bars.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum When {
+    /// When the stream is a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
 
 /// Output and configuration: every command has these.
 #[derive(Debug, Clone, Default, Args)]

@@ -16,7 +16,7 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, Result, cli::OutputArgs, reference::Layout};
+use crate::{Failure, Result, reference::Layout};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -230,14 +230,15 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads the files and the environment that `args` points at.
+    /// Reads `file` (or the usual files) and the environment, and lays the section
+    /// `[env.NAME]` over them.
     ///
     /// # Errors
     /// Exit 2: a named file is missing, a value has the wrong type, a key is unknown,
     /// or `--env` names a section that does not exist.
-    pub fn read(args: &OutputArgs) -> Result<Self> {
+    pub fn read(file: Option<&Path>, env: Option<&str>) -> Result<Self> {
         let mut figment = Figment::from(Serialized::defaults(Config::default()));
-        for file in files(args)? {
+        for file in files(file)? {
             figment = figment.merge(Toml::file_exact(file));
         }
         // `CASTLINK_AWS__REGION`: two underscores between levels, one within a name. Without
@@ -248,7 +249,7 @@ impl Loaded {
                 .split("__"),
         );
         let base: Config = figment.extract().map_err(|err| explain(&err))?;
-        if let Some(name) = &args.env {
+        if let Some(name) = env {
             let section = base
                 .env
                 .get(name)
@@ -285,10 +286,10 @@ impl Endpoints {
     }
 }
 
-fn files(args: &OutputArgs) -> Result<Vec<PathBuf>> {
-    if let Some(file) = &args.config {
+fn files(given: Option<&Path>) -> Result<Vec<PathBuf>> {
+    if let Some(file) = given {
         return if file.is_file() {
-            Ok(vec![file.clone()])
+            Ok(vec![file.to_owned()])
         } else {
             Err(Failure::usage(format!(
                 "configuration file {} does not exist",
@@ -381,12 +382,7 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let file = dir.join("castlink.toml");
         std::fs::write(&file, text).unwrap();
-        let args = OutputArgs {
-            config: Some(file),
-            env: env.map(Into::into),
-            ..OutputArgs::default()
-        };
-        let loaded = Loaded::read(&args);
+        let loaded = Loaded::read(Some(&file), env);
         std::fs::remove_dir_all(&dir).unwrap();
         loaded.map(|loaded| loaded.config)
     }

@@ -15,31 +15,8 @@ use std::{
 use console::Style;
 use indicatif::MultiProgress;
 
+pub use crate::cli::{Output, When};
 use crate::{cli::OutputArgs, error::Failure, record::Record};
-
-/// What stdout carries.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Output {
-    /// Text for people.
-    Text,
-    /// One record per line (JSON Lines).
-    Json,
-}
-
-/// When to use colour or bars.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum When {
-    /// When the stream is a terminal.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
 
 /// Writes records, text, notes and errors. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -14,23 +14,15 @@ use tokio::sync::Semaphore;
 
 use crate::{
     args::{ApplyArgs, PlanArgs, Rollback, RolloutArgs, SourceArgs},
-    client::Cluster,
-    cluster::Observed,
     engine::{Direction, Ended, Engine},
     journal::Journal,
     mapping::Mapping,
     plan::{Action, Plan, Step, Trust, plan},
     report,
     rollout::{Limits, watch::World},
+    session::Session,
     workload::Workload,
 };
-
-/// A connected command: the cluster, what was seen in it, and where output goes.
-pub(crate) struct Session<'a> {
-    pub(crate) context: &'a Context,
-    pub(crate) cluster: Cluster,
-    pub(crate) seen: Observed,
-}
 
 /// How a plan is carried out.
 pub(crate) struct Execution<'a> {
@@ -79,23 +71,6 @@ async fn prepare<'a>(
         trust,
     );
     Ok((session, plan, mapping))
-}
-
-impl<'a> Session<'a> {
-    /// Connects and looks.
-    pub(crate) async fn open(context: &'a Context) -> Result<Self> {
-        let cluster = Cluster::connect(&context.config.kube, &context.printer).await?;
-        let seen = cluster.observe(&context.printer).await?;
-        Ok(Self {
-            context,
-            cluster,
-            seen,
-        })
-    }
-
-    pub(crate) fn printer(&self) -> &Printer {
-        &self.context.printer
-    }
 }
 
 /// Carries out `plan`; only what fails before the first patch is an error.

@@ -10,10 +10,10 @@ use castlink_core::{
 };
 
 use crate::{
-    apply::Session,
     cluster::Observed,
     nodes,
     pods::PodView,
+    session::Session,
     workload::{Kind, Workload},
 };
 

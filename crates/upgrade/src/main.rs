@@ -17,6 +17,7 @@ mod cluster;
 mod engine;
 mod images;
 mod journal;
+mod json;
 mod mapping;
 mod nodes;
 mod owner;
@@ -27,6 +28,7 @@ mod preflight;
 mod report;
 mod rollback;
 mod rollout;
+mod session;
 mod status;
 mod workload;
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 
-use crate::workload::text;
+use crate::json::text;
 
 /// What is needed to know about a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

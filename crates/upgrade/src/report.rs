@@ -10,10 +10,10 @@ use castlink_core::{
 };
 
 use crate::{
-    apply::Session,
     engine::Ended,
     owner,
     plan::{Action, Plan, Replacement, Step},
+    session::Session,
 };
 
 /// A plan, one workload after the other.

@@ -12,11 +12,12 @@ use castlink_core::{
 };
 
 use crate::{
-    apply::{Execution, Session, execute},
+    apply::{Execution, execute},
     args::{self, RollbackArgs},
     engine::Direction,
     journal::Run,
     plan::{Action, Plan, Replacement, Step},
+    session::Session,
     workload::{Id, Slot, Workload},
 };
 

@@ -8,12 +8,12 @@ use castlink_core::{
 };
 
 use crate::{
-    apply::Session,
     args::StatusArgs,
     cluster::Observed,
     plan::is_public,
     pods::PodView,
     rollout::cause,
+    session::Session,
     workload::{Kind, Workload},
 };
 

@@ -9,7 +9,7 @@ use castlink_core::Failure;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::Value;
 
-use crate::{nodes::Placement, owner};
+use crate::{json::text, nodes::Placement, owner};
 
 /// Variables that hold an image the component starts pods with. `AGENT_IMAGE`,
 /// `QUERY_PROCESSOR_IMAGE` and `PROXY_IMAGE` are not among them: despite their names
@@ -294,11 +294,6 @@ fn items<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = (String, &'a 
     list.iter()
         .enumerate()
         .map(move |(index, item)| (format!("{path}/{index}"), item))
-}
-
-/// The string at `path`, when there is one.
-pub(crate) fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
-    value.pointer(path)?.as_str()
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::{
+    json::text,
     nodes::Nodes,
     pods::{PodView, Trouble},
-    workload::text,
 };
 
 /// A reason to give up on a rollout.

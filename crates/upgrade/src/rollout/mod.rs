@@ -75,7 +75,7 @@ pub(crate) async fn wait_for(
         bell.mark_unchanged();
         unblock(cluster, world, goal, &mut rollout).await;
         let (verdict, restarts) = world.look(goal, |look| {
-            stale.see(look);
+            stale.see(&look.pods);
             (judge(look, &stale), restarts(look))
         });
         let now = Instant::now();

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use super::verdict::Look;
 use crate::pods::{PodView, Trouble};
 
 /// Troubles of pods that existed when the rollout began, until they change.
@@ -14,10 +13,9 @@ pub(crate) struct Stale(Option<BTreeMap<(String, String), (String, i32)>>);
 impl Stale {
     /// The first look notes what is there; each later one drops what has moved on: a new
     /// attempt shows as another reason or another start of the container.
-    pub(crate) fn see(&mut self, look: &Look<'_>) {
+    pub(crate) fn see(&mut self, pods: &[&PodView]) {
         let now = || {
-            look.pods
-                .iter()
+            pods.iter()
                 .flat_map(|pod| pod.troubles.iter().map(move |trouble| entry(pod, trouble)))
         };
         match &mut self.0 {

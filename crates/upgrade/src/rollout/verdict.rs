@@ -13,10 +13,11 @@ use super::{
     stale::Stale,
 };
 use crate::{
+    json::text,
     nodes::{self, Nodes},
     patch::generation,
     pods::PodView,
-    workload::{Id, Kind, Slot, image_fields, text},
+    workload::{Id, Kind, Slot, image_fields},
 };
 
 /// What is known about one rollout at one moment.

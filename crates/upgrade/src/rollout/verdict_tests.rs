@@ -241,7 +241,7 @@ fn a_trouble_older_than_the_change_counts_once_it_comes_again() {
     let mut stale = Stale::default();
     let mut fails = |case: &Case| {
         case.with(|look| {
-            stale.see(look);
+            stale.see(&look.pods);
             matches!(judge(look, &stale), Verdict::Failing(_))
         })
     };
