@@ -270,7 +270,7 @@ mod tests {
     fn malformed_references_are_usage_errors() {
         for text in [
             "",
-            "UPPER/case:1",
+            "r.example/UPPER/case:1",
             "a b",
             "x:",
             "repo@sha256:short",
