@@ -106,8 +106,7 @@ impl AwsStack {
         let seeder = Seeder::new(&upstream.url, client, options.images).remembering(&gone);
         let seeder = Arc::new(seeder);
         let journal = Arc::clone(&shared.journal);
-        let public =
-            UpstreamGate::start(&upstream.url, &tls, journal, Arc::clone(&seeder)).await?;
+        let public = UpstreamGate::start(&upstream.url, &tls, journal, Arc::clone(&seeder)).await?;
         Ok(Self {
             gate_url: gate.url.clone(),
             ecr_url: ecr.url.clone(),

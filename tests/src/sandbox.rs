@@ -166,7 +166,10 @@ impl Sandbox {
     pub fn env(&self, plain: bool) -> Result<()> {
         let state = self.state()?;
         if plain {
-            let pairs = state.env.iter().map(|(key, value)| format!("{key}={value}"));
+            let pairs = state
+                .env
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"));
             return print(&pairs.collect::<Vec<_>>().join("\n"));
         }
         let mut lines: Vec<_> = state

@@ -1,4 +1,6 @@
 //! castlink-mirror between a real registry and an ECR that keeps ECR's rules.
+#![expect(clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![expect(clippy::print_stderr, reason = "setting up servers takes minutes")]
 
 #[path = "mirror/failures.rs"]
 mod failures;

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use castlink_core::{
-    Context, Exit, Printer, Result,
+    Context, Exit, Result,
     app::Outcome,
     progress::{Progress, Unit},
     record::ChangeStatus,

@@ -22,9 +22,11 @@ use crate::{
     },
 };
 
-/// Frames under way to one target; with frames of at most some hundred kilobytes this is
-/// what a transfer holds in memory, however large the blob.
-const FRAMES: usize = 8;
+/// Frames waiting for one target. A frame is what one read of the source brought, up to 400 kB on a
+/// fast network: with the one held back and the one being written this bounds what a
+/// transfer keeps in memory, however large the blob. More would only smooth what the
+/// sockets' own buffers smooth already.
+const FRAMES: usize = 2;
 
 /// A target with its open session.
 pub(super) struct Branch {
