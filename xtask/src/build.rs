@@ -60,7 +60,7 @@ pub(crate) fn test(rest: &[String]) -> Result<ExitCode> {
     checked(Command::new(bin_dir.join("castlink-sandbox")).arg("servers"))?;
     say("running the tests; they start their own servers on loopback");
     let mut command = cargo();
-    command.args(["test", "--workspace"]).args(rest);
+    command.args(["test", "--workspace", "--no-fail-fast"]).args(rest);
     command.env("CASTLINK_BIN_DIR", &bin_dir);
     code(&mut command)
 }
