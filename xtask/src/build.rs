@@ -6,9 +6,9 @@
 
 use std::{
     env,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
     time::Instant,
 };
 
@@ -60,9 +60,56 @@ pub(crate) fn test(rest: &[String]) -> Result<ExitCode> {
     checked(Command::new(bin_dir.join("castlink-sandbox")).arg("servers"))?;
     say("running the tests; they start their own servers on loopback");
     let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast"]).args(rest);
-    command.env("CASTLINK_BIN_DIR", &bin_dir);
-    code(&mut command)
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    if rest.is_empty() {
+        // Not the documentation's examples: there are none.
+        command.args(["--lib", "--bins", "--tests"]);
+    }
+    command.args(rest).env("CASTLINK_BIN_DIR", &bin_dir);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting cargo test")?;
+    let output = child.stdout.take().context("cargo test has no output")?;
+    let total = show(BufReader::new(output))?;
+    let status = child.wait()?;
+    writeln!(
+        std::io::stdout(),
+        "\n{} passed, {} failed",
+        total.passed,
+        total.failed
+    )?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::from(130), ExitCode::from))
+}
+
+#[derive(Default)]
+struct Total {
+    passed: u64,
+    failed: u64,
+}
+
+/// Passes the test runner's output on and adds up its results, one line per binary.
+fn show(output: impl BufRead) -> Result<Total> {
+    let mut total = Total::default();
+    let mut stdout = std::io::stdout();
+    for line in output.lines() {
+        let line = line?;
+        writeln!(stdout, "{line}")?;
+        if line.starts_with("test result:") {
+            total.passed += count(&line, "passed");
+            total.failed += count(&line, "failed");
+        }
+    }
+    Ok(total)
+}
+
+/// The number before `word`: `test result: ok. 7 passed; 0 failed; …`
+fn count(line: &str, word: &str) -> u64 {
+    let words: Vec<&str> = line.split([' ', ';']).collect();
+    let at = words.iter().position(|found| *found == word);
+    at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// The cargo that runs us.
@@ -103,4 +150,15 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         );
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn results_add_up() {
+        let output = "running 2 tests\ntest result: ok. 7 passed; 0 failed; 0 ignored\n\
+            test result: FAILED. 51 passed; 1 failed; 0 ignored\n";
+        let total = super::show(output.as_bytes()).unwrap();
+        assert_eq!((total.passed, total.failed), (58, 1));
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::error::Error;
 
-use aws_config::{AppName, BehaviorVersion, ConfigLoader, SdkConfig, sts::AssumeRoleProvider};
+use aws_config::{
+    AppName, BehaviorVersion, ConfigLoader, SdkConfig, profile::ProfileFileCredentialsProvider,
+    sts::AssumeRoleProvider,
+};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use castlink_core::{Failure, Result, config::Aws};
@@ -88,7 +91,12 @@ fn loader(settings: &Aws) -> Result<ConfigLoader> {
         .timeout_config(http::timeouts())
         .retry_config(http::retries());
     if let Some(profile) = &settings.profile {
-        loader = loader.profile_name(profile);
+        // A profile that is asked for by name wins over keys in the environment, as with
+        // the aws CLI; the default chain would take the keys.
+        let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile);
+        loader = loader
+            .profile_name(profile)
+            .credentials_provider(credentials.build());
     }
     if let Some(url) = &settings.endpoint_url {
         loader = loader.endpoint_url(checked_url(url)?);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use castlink_core::{
     app::Command,
-    cli::{AwsArgs, KubeArgs, OutputArgs},
+    cli::{AwsArgs, KubeArgs, NetworkArgs, OutputArgs},
     config::Config,
 };
 use clap::{Args, Parser, Subcommand};
@@ -48,12 +48,6 @@ pub(crate) struct RunArgs {
     /// Tag the subnets and create the endpoints first (first installation)
     #[arg(long)]
     pub(crate) network: bool,
-    /// EKS cluster whose network is prepared (with --network)
-    #[arg(long, value_name = "NAME")]
-    pub(crate) cluster: Option<String>,
-    /// VPC whose network is prepared (with --network)
-    #[arg(long, value_name = "ID")]
-    pub(crate) vpc: Option<String>,
     /// Registry to mirror to: ACCOUNT.dkr.ecr.REGION.amazonaws.com, with an optional path prefix
     #[arg(long, value_name = "REGISTRY")]
     pub(crate) to: Option<String>,
@@ -63,6 +57,8 @@ pub(crate) struct RunArgs {
     /// Directory for the records of this run [default: below the user's state directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) run_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) select: NetworkArgs,
     #[command(flatten)]
     pub(crate) aws: AwsArgs,
     #[command(flatten)]
@@ -108,12 +104,7 @@ impl Command for Cli {
         if args.to.is_some() {
             config.mirror.to.clone_from(&args.to);
         }
-        if args.cluster.is_some() {
-            config.network.cluster.clone_from(&args.cluster);
-        }
-        if args.vpc.is_some() {
-            config.network.vpc.clone_from(&args.vpc);
-        }
+        args.select.apply(config);
     }
 }
 

@@ -1,9 +1,12 @@
 //! Finding and running the other binaries.
 
-use std::{env, io, path::PathBuf, process::Stdio};
+use std::{env, io, os::unix::process::ExitStatusExt, path::PathBuf, process::Stdio};
 
 use castlink_core::{Exit, Failure, Result, app, config::nearest};
 use tokio::process::{Child, Command};
+
+const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
 
 /// The binaries that `castlink NAME` stands for.
 const NAMES: [&str; 4] = ["tag", "endpoints", "mirror", "upgrade"];
@@ -38,9 +41,17 @@ pub(crate) async fn wait(mut child: Child) -> Result<Exit> {
             child.wait().await
         }
     };
-    status
-        .map(|status| status.code().map_or(Exit::Interrupted, Exit::from_code))
-        .map_err(|err| Failure::failed("waiting for a castlink command").because(err))
+    let status =
+        status.map_err(|err| Failure::failed("waiting for a castlink command").because(err))?;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ok(Exit::from_code(code)),
+        (None, Some(SIGINT | SIGTERM)) => Ok(Exit::Interrupted),
+        (None, signal) => Err(Failure::failed(format!(
+            "a castlink command was killed by signal {}",
+            signal.unwrap_or_default()
+        ))
+        .hint("signal 9 is often the kernel, out of memory")),
+    }
 }
 
 fn terminate(pid: Option<u32>) {

@@ -87,10 +87,18 @@ fn common_flags(output: &OutputArgs) -> Vec<String> {
 }
 
 fn network_flags(args: &RunArgs) -> Vec<String> {
-    flags([
-        ("--cluster", args.cluster.clone()),
-        ("--vpc", args.vpc.clone()),
-    ])
+    let select = &args.select;
+    let mut words = flags([
+        ("--cluster", select.cluster.clone()),
+        ("--vpc", select.vpc.clone()),
+    ]);
+    words.extend(
+        select
+            .subnets
+            .iter()
+            .flat_map(|id| ["--subnet".to_owned(), id.clone()]),
+    );
+    words
 }
 
 fn aws_flags(args: &RunArgs) -> Vec<String> {

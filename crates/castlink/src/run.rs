@@ -86,10 +86,12 @@ fn default_run_dir() -> Result<PathBuf> {
         Failure::usage("no directory for the records of this run")
             .hint("give --run-dir, or set HOME")
     })?;
-    let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
+    let now = jiff::Timestamp::now()
+        .strftime("%Y%m%dT%H%M%SZ")
+        .to_string();
     Ok(state
         .join("runs")
-        .join(format!("{now}-{}", std::process::id())))
+        .join(format!("{now}-run-{}", std::process::id())))
 }
 
 #[cfg(test)]

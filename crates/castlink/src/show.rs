@@ -24,7 +24,7 @@ pub(crate) fn config(verb: ConfigVerb, context: &Context) -> Outcome {
         rows.push(vec![
             key.clone(),
             value.to_string(),
-            context.loaded.origin(&key),
+            context.loaded.origin(path).to_owned(),
         ]);
     });
     for line in table(&rows) {

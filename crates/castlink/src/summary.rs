@@ -33,8 +33,7 @@ pub(crate) fn render(
         let cells = [symbol('!').to_string(), stage.name.into(), "not run".into()];
         cells.to_vec()
     }));
-    let mut lines = vec![String::new()];
-    lines.extend(table(&rows));
+    let mut lines = table(&rows);
     // What a stage that ended well left alone is in its row; why, on its stderr.
     let failed = done.iter().filter(|stage| stage.exit != Exit::Done);
     let troubles: Vec<String> = failed.flat_map(troubles).collect();
@@ -55,14 +54,19 @@ pub(crate) fn counts(done: &[Done]) -> BTreeMap<String, u64> {
         let (name, n) = match record {
             Record::Mirrored(image) => {
                 *counts.entry("bytes".to_owned()).or_default() += image.bytes;
-                (format!("images_{}", mirror_word(image.status)), 1)
+                (key("images", mirror_word(image.status)), 1)
             }
-            Record::Change(change) => (format!("changes_{}", change_word(change.status)), 1),
+            Record::Change(change) => (key("changes", change_word(change.status)), 1),
             _ => continue,
         };
         *counts.entry(name).or_default() += n;
     }
     counts
+}
+
+/// `left alone` of changes is counted as `changes_left_alone`.
+fn key(what: &str, word: &str) -> String {
+    format!("{what}_{}", word.replace(' ', "_"))
 }
 
 fn row(done: &Done) -> Vec<String> {

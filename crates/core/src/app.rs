@@ -146,7 +146,8 @@ pub async fn interrupted() {
 }
 
 fn finish(printer: &Printer, command: String, start: Instant, result: Result<Outcome>) -> Exit {
-    let (exit, counts, error) = match result {
+    printer.clear();
+    let (mut exit, counts, error) = match result {
         Ok(outcome) => (outcome.exit, outcome.counts, None),
         Err(failure) => {
             printer.failure(&failure);
@@ -160,5 +161,13 @@ fn finish(printer: &Printer, command: String, start: Instant, result: Result<Out
         counts,
         error,
     }));
+    if let Some(err) = printer.lost() {
+        printer.failure(&Failure::failed("the output could not be written").because(err));
+        exit = if exit == Exit::Done {
+            Exit::Failed
+        } else {
+            exit
+        };
+    }
     exit
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::config::{Config, Network};
+pub use crate::duration::duration;
 
 /// What stdout carries.
 #[derive(
@@ -34,17 +35,11 @@ pub enum When {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct OutputArgs {
-    /// Configuration file [default: ./castlink.toml, then the user's]
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "CASTLINK_CONFIG",
-        value_name = "FILE"
-    )]
+    /// Configuration file [default: $CASTLINK_CONFIG, else ./castlink.toml over the user's]
+    #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Section `[env.NAME]` of the configuration to lay over the rest
-    #[arg(long, global = true, env = "CASTLINK_ENV", value_name = "NAME")]
+    /// Section `[env.NAME]` of the configuration to lay over the rest [default: $CASTLINK_ENV]
+    #[arg(long, global = true, value_name = "NAME")]
     pub env: Option<String>,
     /// What stdout carries [default: text; json for `images` and `copy` in a pipe]
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
@@ -154,40 +149,5 @@ impl NetworkArgs {
 fn set<T: Clone>(slot: &mut Option<T>, given: &Option<T>) {
     if given.is_some() {
         slot.clone_from(given);
-    }
-}
-
-/// Parses `30s`, `10m`, `1h30m`, or plain seconds.
-///
-/// # Errors
-/// A text for the command line parser when it is neither.
-pub fn duration(text: &str) -> Result<std::time::Duration, String> {
-    if let Ok(seconds) = text.parse() {
-        return Ok(std::time::Duration::from_secs(seconds));
-    }
-    let span: jiff::SignedDuration = text
-        .parse()
-        .map_err(|err| format!("{err}; write 30s, 10m or 1h"))?;
-    span.try_into()
-        .map_err(|_| "a duration cannot be negative".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::duration;
-    use std::time::Duration;
-
-    #[test]
-    fn durations() {
-        for (text, seconds) in [("90", 90), ("30s", 30), ("10m", 600), ("1h30m", 5400)] {
-            assert_eq!(
-                duration(text).unwrap(),
-                Duration::from_secs(seconds),
-                "{text}"
-            );
-        }
-        for text in ["", "ten", "-5s"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
     }
 }

@@ -28,6 +28,7 @@ struct Inner {
     quiet: bool,
     verbose: u8,
     closed: AtomicBool,
+    lost: Mutex<Option<io::Error>>,
     stdout: Mutex<io::Stdout>,
     bars: Option<MultiProgress>,
 }
@@ -59,6 +60,7 @@ impl Printer {
             quiet: args.quiet,
             verbose: args.verbose,
             closed: AtomicBool::new(false),
+            lost: Mutex::new(None),
             stdout: Mutex::new(io::stdout()),
             bars: (bars && !args.quiet).then(MultiProgress::new),
         }))
@@ -73,6 +75,21 @@ impl Printer {
     /// The bars to draw on, when stderr is a terminal.
     pub(crate) fn bars(&self) -> Option<&MultiProgress> {
         self.0.bars.as_ref()
+    }
+
+    /// Why output was lost, when it was (a full disk, not a closed pipe). Taken once.
+    #[must_use]
+    pub fn lost(&self) -> Option<io::Error> {
+        let mut lost = self.0.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.take()
+    }
+
+    /// Takes the progress bars off the screen, for the last words.
+    pub(crate) fn clear(&self) {
+        if let Some(bars) = &self.0.bars {
+            // There is nobody to tell when the terminal is gone.
+            let _ = bars.clear();
+        }
     }
 
     /// One record to stdout; nothing in text mode.
@@ -145,8 +162,13 @@ impl Printer {
             Some(bars) if io::stdout().is_terminal() => bars.suspend(write),
             _ => write(),
         };
-        if wrote.is_err() {
+        if let Err(err) = wrote {
             self.0.closed.store(true, Ordering::Relaxed);
+            // A reader that has seen enough is no error; a full disk is.
+            if err.kind() != io::ErrorKind::BrokenPipe {
+                let mut lost = self.0.lost.lock().unwrap_or_else(PoisonError::into_inner);
+                lost.get_or_insert(err);
+            }
         }
     }
 

@@ -228,9 +228,9 @@ fn total_style(unit: Unit) -> ProgressStyle {
 fn item_style(unit: Unit) -> ProgressStyle {
     style(match unit {
         Unit::Bytes => {
-            "  {prefix:40!} [{bar:20}] {decimal_bytes:>9}/{decimal_total_bytes:9} {wide_msg}"
+            "  {prefix:36!} [{bar:12}] {decimal_bytes:>9}/{decimal_total_bytes:9} {wide_msg}"
         }
-        Unit::Items => "  {prefix:40!} {wide_msg}",
+        Unit::Items => "  {prefix:48!} {wide_msg}",
     })
 }
 

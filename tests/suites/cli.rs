@@ -1,0 +1,182 @@
+//! What every binary does the same: help, exit codes, output, configuration, secrets. No
+//! servers: what would need one must fail before it asks.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use castlink_tests::process::binary;
+
+const BINARIES: [(&str, &[&str]); 5] = [
+    ("castlink", &["run", "config", "exit-codes"]),
+    ("castlink-tag", &["plan", "apply", "verify"]),
+    (
+        "castlink-endpoints",
+        &["plan", "apply", "status", "destroy"],
+    ),
+    ("castlink-mirror", &["plan", "copy", "verify"]),
+    (
+        "castlink-upgrade",
+        &["images", "plan", "apply", "status", "rollback"],
+    ),
+];
+
+/// A call with nothing of the user's environment.
+fn call(dir: &Path, program: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Output> {
+    let mut command = Command::new(binary(program)?);
+    command
+        .args(args)
+        .env_clear()
+        .env("HOME", dir)
+        .current_dir(dir);
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    command.envs(env.iter().copied()).stdin(Stdio::null());
+    Ok(command.output()?)
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn every_verb_has_help_and_refuses_nonsense_with_2() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for (program, verbs) in BINARIES {
+        for verb in verbs {
+            let help = call(dir.path(), program, &[verb, "--help"], &[])?;
+            ensure!(code(&help) == 0, "{program} {verb} --help");
+            ensure!(text(&help.stdout).contains("Usage:"), "{program} {verb}");
+            let bad = call(dir.path(), program, &[verb, "--no-such-flag"], &[])?;
+            ensure!(code(&bad) == 2, "{program} {verb} --no-such-flag");
+        }
+        let version = call(dir.path(), program, &["--version"], &[])?;
+        ensure!(
+            text(&version.stdout).starts_with(program),
+            "{program} --version"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn configuration_is_layered_and_says_where_values_come_from() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = "[aws]\nregion = \"us-east-2\"\nprofile = \"p\"\n[upgrade]\ntimeout = \"5m\"\n\
+        [registries.\"ghcr.io\"]\nendpoint = \"https://harbor.corp/ghcr\"\n\
+        [env.prod.aws]\nregion = \"ap-south-1\"\nprofile = \"prod\"\n";
+    fs::write(dir.path().join("castlink.toml"), file)?;
+    let shown = |args: &[&str], env: &[(&str, &str)]| -> Result<BTreeMap<String, String>> {
+        let output = call(dir.path(), "castlink", args, env)?;
+        ensure!(code(&output) == 0, "{}", text(&output.stderr));
+        let row = |line: &str| {
+            let (key, rest) = line.split_once(' ')?;
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            Some((key.to_owned(), words.join(" ")))
+        };
+        Ok(text(&output.stdout).lines().filter_map(row).collect())
+    };
+    let plain = shown(
+        &["config", "show"],
+        &[("CASTLINK_CONFIG", ""), ("CASTLINK_ENV", "")],
+    )?;
+    assert_eq!(plain["aws.region"], "\"us-east-2\" castlink.toml");
+    assert_eq!(plain["upgrade.timeout"], "300 castlink.toml");
+    assert_eq!(plain["mirror.concurrency"], "8 default");
+    let endpoint = &plain["registries.ghcr.io.endpoint"];
+    assert_eq!(endpoint, "\"https://harbor.corp/ghcr\" castlink.toml");
+    let prod = [
+        ("CASTLINK_ENV", "prod"),
+        ("CASTLINK_AWS__REGION", "us-east-1"),
+    ];
+    let prod = shown(&["config", "show"], &prod)?;
+    assert_eq!(prod["aws.region"], "\"us-east-1\" environment");
+    assert_eq!(prod["aws.profile"], "\"prod\" [env.prod]");
+    Ok(())
+}
+
+#[test]
+fn a_closed_pipe_is_quiet_and_a_full_disk_is_not() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let run = |stdout: Stdio| -> Result<Output> {
+        let mut command = Command::new(binary("castlink")?);
+        command
+            .args(["config", "show"])
+            .env_clear()
+            .env("HOME", dir.path());
+        command
+            .current_dir(dir.path())
+            .stdout(stdout)
+            .stderr(Stdio::piped());
+        Ok(command.spawn()?.wait_with_output()?)
+    };
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    let closed = run(Stdio::from(writer))?;
+    assert_eq!((code(&closed), text(&closed.stderr)), (0, String::new()));
+    let full = File::options()
+        .write(true)
+        .open("/dev/full")
+        .context("/dev/full")?;
+    let full = run(Stdio::from(full))?;
+    assert_eq!(code(&full), 1);
+    assert!(
+        text(&full.stderr).contains("could not be written"),
+        "{}",
+        text(&full.stderr)
+    );
+    Ok(())
+}
+
+/// A profile named on purpose wins over keys that lie around, and secrets appear nowhere.
+#[test]
+fn a_named_profile_is_used_and_no_secret_is_printed() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let secret = "canary-5f1c-secret";
+    let env = [
+        ("AWS_ACCESS_KEY_ID", "AKIAAMBIENT"),
+        ("AWS_SECRET_ACCESS_KEY", secret),
+        ("AWS_SESSION_TOKEN", secret),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+    ];
+    let args = ["plan", "--vpc", "vpc-0123456789abcdef0", "-vv"];
+    let named = [&args[..], &["--profile", "no-such-profile"]].concat();
+    let output = call(dir.path(), "castlink-tag", &named, &env)?;
+    assert_eq!(code(&output), 7, "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("no-such-profile"),
+        "{}",
+        text(&output.stderr)
+    );
+    let ambient = call(dir.path(), "castlink-tag", &args, &env)?;
+    assert_eq!(code(&ambient), 8, "{}", text(&ambient.stderr));
+    for output in [output, ambient] {
+        let all = text(&output.stdout) + &text(&output.stderr);
+        assert!(!all.contains(secret), "{all}");
+    }
+    Ok(())
+}
+
+#[test]
+fn castlink_finds_its_siblings_and_passes_their_exit_on() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let help = call(dir.path(), "castlink", &["mirror", "--help"], &[])?;
+    assert!(text(&help.stdout).contains("castlink-mirror"));
+    let usage = call(
+        dir.path(),
+        "castlink",
+        &["mirror", "copy", "BAD ref", "--to", "r.example"],
+        &[],
+    )?;
+    assert_eq!(code(&usage), 2);
+    let unknown = call(dir.path(), "castlink", &["miror"], &[])?;
+    assert_eq!(code(&unknown), 2);
+    assert!(text(&unknown.stderr).contains("did you mean `castlink mirror`?"));
+    Ok(())
+}
