@@ -157,12 +157,60 @@ fn records_flow_through_the_pipe() {
 }
 
 #[test]
-fn what_is_at_the_target_already_is_not_looked_at() {
+fn references_that_name_the_target_cost_one_look_a_repository() {
     with_world(async |world| {
-        let image = format!("{}/busybox:t1", world.host());
-        let outcome = world.run(&["copy", &image], 0).await;
-        assert_eq!(statuses(&outcome), [(image, "present".to_owned())]);
-        assert!(world.shared.journal.since(0).is_empty());
+        let sources = ["busybox:t1", "busybox:t2"];
+        let digests = seed(&sources).await;
+        world.run(&[&["copy"], &sources[..]].concat(), 0).await;
+        let tagged = sources.map(|source| format!("{}/{source}", world.host()));
+        let pinned = format!("{}/busybox@{}", world.host(), digests[0]);
+        let images = [tagged[0].as_str(), &tagged[1], &pinned];
+        let mark = world.shared.journal.mark();
+        let outcome = world.run(&[&["copy"], &images[..]].concat(), 0).await;
+        for record in outcome.records_of("mirrored").unwrap() {
+            assert_eq!(record["status"], "present", "{record}");
+            let want = &digests[usize::from(record["source"] == *tagged[1])];
+            assert_eq!(record["digest"], **want);
+            let platforms = serde_json::json!(["linux/amd64", "linux/arm64"]);
+            assert_eq!(record["platforms"], platforms);
+        }
+        assert_eq!(world.count(mark, "BatchGetImage"), 1);
+        assert_eq!(world.shared.journal.since(mark).len(), 1, "nothing else");
+        world.run(&[&["verify"], &images[..]].concat(), 0).await;
+    });
+}
+
+#[test]
+fn a_reference_to_the_target_is_present_once_its_source_is_copied() {
+    with_world(async |world| {
+        seed(&["busybox:t3"]).await;
+        let there = format!("{}/busybox:t3", world.host());
+        world.run(&["verify", &there, "busybox:t3"], 3).await;
+        let outcome = world.run(&["copy", &there, "busybox:t3"], 0).await;
+        let records = outcome.records_of("mirrored").unwrap();
+        assert_eq!(records.len(), 2, "{outcome}");
+        assert_eq!(records[0]["digest"], records[1]["digest"]);
+        world.run(&["verify", &there, "busybox:t3"], 0).await;
+    });
+}
+
+#[test]
+fn images_are_copied_from_one_repository_of_ecr_to_another_registry_path() {
+    with_world(async |world| {
+        let digest = seed(&["busybox:t4"]).await.remove(0);
+        world.run(&["copy", "busybox:t4"], 0).await;
+        let (from, to) = (
+            format!("{}/busybox:t4", world.host()),
+            format!("{}/team", world.host()),
+        );
+        world
+            .run(&["copy", &from, "--to", &to, "--layout", "flat"], 0)
+            .await;
+        assert!(
+            world.count(0, "GetObject") > 0,
+            "blobs come from the object store"
+        );
+        assert_eq!(world.tagged("team/busybox", "t4"), Some(digest));
     });
 }
 

@@ -13,7 +13,7 @@ use crate::{
     engine::{self, Tally},
     input::{self, Request},
     observe::{Depth, Destination, Observation, observe},
-    plan::{self, Action, ImageStep, Plan},
+    plan::{self, Action, Plan},
     registry::Registries,
     report::{self, Ending, Report},
 };
@@ -52,29 +52,13 @@ impl World {
         })
     }
 
-    /// Looks at both sides. References that name the target itself are not looked at: whoever
-    /// wrote them has mirrored them.
+    /// Looks at both sides.
     ///
     /// # Errors
     /// As [`observe`].
-    pub(crate) async fn observe(&mut self, depth: Depth) -> Result<(Vec<ImageStep>, Observation)> {
+    pub(crate) async fn observe(&mut self, depth: Depth) -> Result<Observation> {
         let requests = std::mem::take(&mut self.requests);
-        let (there, elsewhere) = requests
-            .into_iter()
-            .partition(|request| request.image.is_at(&self.to.registry));
-        let observation = observe(&self.registries, &self.to, elsewhere, depth).await?;
-        Ok((Vec::into_iter(there).map(at_target).collect(), observation))
-    }
-}
-
-fn at_target(request: Request) -> ImageStep {
-    ImageStep {
-        target: request.image.clone(),
-        request,
-        action: Action::Keep {
-            digest: None,
-            platforms: Vec::new(),
-        },
+        observe(&self.registries, &self.to, requests, depth).await
     }
 }
 
@@ -90,8 +74,8 @@ pub(crate) async fn plan_only(
     let mut world = World::new(images, &context)?;
     let plan = make_plan(&mut world, &context).await?;
     let mut report = Report::new(&context.printer);
-    for (index, image) in plan.images.iter().enumerate() {
-        report.add(index, image, &Ending::Planned);
+    for index in 0..plan.images.len() {
+        report.add(index, &plan, &Ending::Planned);
     }
     report.table();
     for place in &plan.repositories {
@@ -128,11 +112,11 @@ pub(crate) async fn copy(images: &Images, context: Context) -> Result<Outcome> {
         .images
         .iter()
         .enumerate()
-        .filter(|(_, image)| image.copy().is_none())
+        .filter(|(index, _)| plan.copy_of(*index).is_none())
     {
-        let line = report.add(index, image, &Ending::Planned);
+        let line = report.add(index, &plan, &Ending::Planned);
         match image.action {
-            Action::Leave(_) => context.printer.note(line),
+            Action::Leave(_) | Action::Absent(_) => context.printer.note(line),
             _ => context.printer.detail(line),
         }
     }
@@ -159,11 +143,8 @@ pub(crate) async fn copy(images: &Images, context: Context) -> Result<Outcome> {
 }
 
 async fn make_plan(world: &mut World, context: &Context) -> Result<Plan> {
-    let (there, observation) = world.observe(Depth::Changed).await?;
-    let mut plan = plan::plan(observation, context.config.mirror.create_repos);
-    // Behind the others: positions in the plan are what the steps refer to each other by.
-    plan.images.extend(there);
-    Ok(plan)
+    let observation = world.observe(Depth::Changed).await?;
+    Ok(plan::plan(observation, context.config.mirror.create_repos))
 }
 
 async fn carry_out(world: &World, plan: &Plan, context: &Context, report: &mut Report) -> Tally {
@@ -179,7 +160,11 @@ async fn carry_out(world: &World, plan: &Plan, context: &Context, report: &mut R
     let report = RefCell::new(report);
     let done = |index: usize, result: Result<(), _>| {
         let ending = Ending::Ran(result.as_ref().copied());
-        let line = report.borrow_mut().add(index, &plan.images[index], &ending);
+        let mut report = report.borrow_mut();
+        let line = report.add(index, plan, &ending);
+        for brought in plan.brought_by(index) {
+            report.add(brought, plan, &ending);
+        }
         progress.finished(line);
     };
     let settings = &context.config.mirror;

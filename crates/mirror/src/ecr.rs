@@ -51,18 +51,11 @@ pub(crate) struct Ecr {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Held {
     /// Tags, with what they point at.
-    pub(crate) tags: BTreeMap<String, HeldTag>,
+    pub(crate) tags: BTreeMap<String, Digest>,
     /// Digests of manifests.
     pub(crate) manifests: BTreeSet<Digest>,
-}
-
-/// What a tag points at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HeldTag {
-    /// The manifest's digest.
-    pub(crate) digest: Digest,
-    /// The platforms in it, when it is an index.
-    pub(crate) platforms: Vec<String>,
+    /// The platforms of those that are an index, where the registry showed it.
+    pub(crate) platforms: BTreeMap<Digest, Vec<String>>,
 }
 
 /// Which tags of a repository can be moved.
@@ -328,11 +321,15 @@ impl Held {
             return;
         };
         self.manifests.insert(digest.clone());
+        self.platforms.insert(digest.clone(), platforms(image));
         if let Some(tag) = id.image_tag() {
-            let platforms = platforms(image);
-            self.tags
-                .insert(tag.to_owned(), HeldTag { digest, platforms });
+            self.tags.insert(tag.to_owned(), digest);
         }
+    }
+
+    /// The platforms of a manifest, as far as known.
+    pub(crate) fn platforms_of(&self, digest: &Digest) -> Vec<String> {
+        self.platforms.get(digest).cloned().unwrap_or_default()
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn gather(references: &[String], printer: &Printer) -> Result<Vec<Req
     let mut items = Vec::new();
     for text in references {
         match text.as_str() {
-            "-" => items.extend(input::read_stdin()?),
+            "-" => items.extend(not_empty(input::read_stdin()?)?),
             text => items.push(Input::Reference(text.parse()?)),
         }
     }
@@ -41,6 +41,17 @@ pub(crate) fn gather(references: &[String], printer: &Printer) -> Result<Vec<Req
         images.extend(image(item, printer)?);
     }
     Ok(requests(images))
+}
+
+/// A stage that finds nothing says so in its summary; one that says nothing has died.
+fn not_empty(items: Vec<Input>) -> Result<Vec<Input>> {
+    if items.is_empty() {
+        return Err(
+            Failure::usage("nothing on stdin: no reference and no record")
+                .hint("did the command before in the pipe fail? look at what it wrote to stderr"),
+        );
+    }
+    Ok(items)
 }
 
 fn image(item: Input, printer: &Printer) -> Result<Option<ImageRef>> {
@@ -122,6 +133,15 @@ mod tests {
                 ("k/kvisor-scanners:v2", false),
             ]
         );
+    }
+
+    #[test]
+    fn silence_on_stdin_is_not_an_empty_list() {
+        let failure = not_empty(Vec::new()).unwrap_err();
+        assert_eq!(failure.exit(), Exit::Usage);
+        assert!(failure.hint_text().is_some());
+        let item = Input::Reference("busybox".parse().unwrap());
+        assert_eq!(not_empty(vec![item]).unwrap().len(), 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Looks at both sides: what every reference stands for, and what the target holds of it.
 //! Reads only, and as little as will do: an image that the target has under the same tag
-//! and digest costs one request at the source and a share of a batch at the target.
+//! and digest costs one request at the source and a share of a batch at the target; a
+//! reference that names the target itself costs that share alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,6 +49,9 @@ pub(crate) type Shared = Arc<Failure>;
 pub(crate) struct Observation {
     /// The images, in the order they were asked for.
     pub(crate) images: Vec<Observed>,
+    /// References that name the target themselves: there is no source to copy from, they
+    /// have to be there.
+    pub(crate) standing: Vec<Request>,
     /// The repositories they go to.
     pub(crate) targets: BTreeMap<Place, Result<Holdings, Shared>>,
     /// How the target registries mount.
@@ -87,12 +91,20 @@ pub(crate) async fn observe(
     requests: Vec<Request>,
     depth: Depth,
 ) -> Result<Observation> {
+    let (standing, elsewhere): (Vec<_>, Vec<_>) = requests
+        .into_iter()
+        .partition(|request| request.image.is_at(&to.registry));
     let mut named = Vec::new();
-    for request in requests {
+    for request in elsewhere {
         let target = request.image.at(&to.registry, to.layout)?;
         named.push((request, target));
     }
-    let asked = roots(&named);
+    let asked = roots(
+        named
+            .iter()
+            .map(|(_, target)| target)
+            .chain(standing.iter().map(|request| &request.image)),
+    );
     let (found, targets) =
         tokio::join!(resolve_all(registries, &named), hold_all(registries, asked));
     let images = named.into_iter().zip(found);
@@ -103,6 +115,7 @@ pub(crate) async fn observe(
     });
     let mut observation = Observation {
         images: images.collect(),
+        standing,
         targets,
         mounting: BTreeMap::new(),
     };
@@ -117,9 +130,9 @@ pub(crate) async fn observe(
 type Asked = BTreeMap<Place, BTreeSet<Selector>>;
 
 /// What the tags and pinned digests of the images are at the target.
-fn roots(named: &[(Request, ImageRef)]) -> Asked {
+fn roots<'a>(targets: impl Iterator<Item = &'a ImageRef>) -> Asked {
     let mut asked = Asked::new();
-    for (_, target) in named {
+    for target in targets {
         let selectors = asked.entry(Place::of(target)).or_default();
         selectors.extend(target.tag().map(|tag| Selector::Tag(tag.to_owned())));
         selectors.extend(
@@ -210,7 +223,7 @@ impl Observed {
                     .held
                     .tags
                     .get(tag)
-                    .is_none_or(|held| held.digest != found.digest)
+                    .is_none_or(|held| *held != found.digest)
             }
         }
     }

@@ -45,13 +45,21 @@ pub(crate) struct ImageStep {
 pub(crate) enum Action {
     /// Nothing: the target has it.
     Keep {
-        /// What it stands for; none when the reference names the target itself.
-        digest: Option<Digest>,
+        /// What it stands for.
+        digest: Digest,
         /// The platforms in it, as far as known.
         platforms: Vec<String>,
     },
     /// Copy what is missing.
     Copy(Box<Copy>),
+    /// Nothing by itself: the reference names the target, and another image of the plan is
+    /// copied to that very name.
+    Brought {
+        /// That image's position in the plan.
+        by: usize,
+    },
+    /// Nothing: the reference names the target, which does not have it.
+    Absent(Shared),
     /// Nothing: it cannot or must not be done.
     Leave(Shared),
 }
@@ -138,6 +146,24 @@ impl Plan {
         self.images
             .iter()
             .all(|image| matches!(image.action, Action::Keep { .. }))
+    }
+
+    /// The copy that decides about an image: its own, or the one that brings it.
+    pub(crate) fn copy_of(&self, index: usize) -> Option<&Copy> {
+        match self.images[index].action {
+            Action::Brought { by } => self.images[by].copy(),
+            _ => self.images[index].copy(),
+        }
+    }
+
+    /// The images that the copy at `index` brings along.
+    pub(crate) fn brought_by(&self, index: usize) -> impl Iterator<Item = usize> {
+        let brought =
+            move |action: &Action| matches!(action, Action::Brought { by } if *by == index);
+        let images = self.images.iter().enumerate();
+        images
+            .filter(move |(_, image)| brought(&image.action))
+            .map(|(brought, _)| brought)
     }
 
     /// What it amounts to.

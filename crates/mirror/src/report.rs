@@ -12,7 +12,7 @@ use crate::{
     content::Digest,
     engine::Tally,
     observe::Shared,
-    plan::{Action, ImageStep, Plan, Totals},
+    plan::{Action, Copy, ImageStep, Plan, Totals},
 };
 
 /// How an image ended, or would.
@@ -51,8 +51,9 @@ impl Report {
 
     /// Says what became of an image: its record at once, its line in the table at the end.
     /// Returns a line for people.
-    pub(crate) fn add(&mut self, index: usize, image: &ImageStep, ending: &Ending<'_>) -> String {
-        let (record, exit) = record(image, ending);
+    pub(crate) fn add(&mut self, index: usize, plan: &Plan, ending: &Ending<'_>) -> String {
+        let image = &plan.images[index];
+        let (record, exit) = record(image, plan.copy_of(index), ending);
         let optional = image.request.optional && exit != Exit::Done;
         if optional {
             self.warn(&record);
@@ -188,7 +189,7 @@ pub(crate) fn together(exits: impl Iterator<Item = Exit>) -> Exit {
     }
 }
 
-fn record(image: &ImageStep, ending: &Ending<'_>) -> (Mirrored, Exit) {
+fn record(image: &ImageStep, copy: Option<&Copy>, ending: &Ending<'_>) -> (Mirrored, Exit) {
     let mut record = Mirrored {
         source: image.request.image.to_string(),
         target: image.target.to_string(),
@@ -208,16 +209,18 @@ fn record(image: &ImageStep, ending: &Ending<'_>) -> (Mirrored, Exit) {
         };
         record.error = Some(failure.info());
     };
-    match &image.action {
-        Action::Keep { digest, platforms } => {
-            record.digest = digest.as_ref().map(ToString::to_string);
+    match (&image.action, copy) {
+        (Action::Keep { digest, platforms }, _) => {
+            record.digest = Some(digest.to_string());
             record.platforms.clone_from(platforms);
         }
-        Action::Leave(failure) => fail(&mut record, failure),
-        Action::Copy(copy) => {
+        (Action::Absent(failure) | Action::Leave(failure), _) => fail(&mut record, failure),
+        (Action::Copy(_) | Action::Brought { .. }, copy) => {
+            let copy = copy.expect("what is brought is brought by a copy");
             record.digest = Some(copy.digest.to_string());
             record.platforms.clone_from(&copy.platforms);
-            record.bytes = copy.bytes();
+            // What is brought costs nothing of its own.
+            record.bytes = image.copy().map_or(0, Copy::bytes);
             match ending {
                 Ending::Planned => record.status = MirrorStatus::Planned,
                 Ending::Ran(Ok(())) => record.status = MirrorStatus::Copied,
@@ -249,9 +252,17 @@ fn sentence(record: &Mirrored) -> String {
 /// What `plan` says under its table.
 pub(crate) fn plan_line(plan: &Plan) -> String {
     let totals = plan.totals();
+    let left = left(plan);
     if totals.images == 0 {
-        return "no changes: everything that can be copied is at the target".into();
+        return match left.as_str() {
+            "" => "no changes: everything is at the target".into(),
+            left => format!("nothing to copy: {left}"),
+        };
     }
+    let left = match left.as_str() {
+        "" => left,
+        some => format!("; {some}"),
+    };
     let Totals {
         images,
         repositories,
@@ -263,7 +274,7 @@ pub(crate) fn plan_line(plan: &Plan) -> String {
         requests,
     } = totals;
     format!(
-        "{} to copy: {} to create, {} to write, {} to read ({}), {} to send, {} to mount; about {} to the target",
+        "{} to copy: {} to create, {} to write, {} to read ({}), {} to send, {} to mount; about {} to the target{left}",
         count(images, "image"),
         count(repositories, "repository"),
         count(manifests, "manifest"),
@@ -273,6 +284,25 @@ pub(crate) fn plan_line(plan: &Plan) -> String {
         count(mounts, "blob"),
         count(requests, "request"),
     )
+}
+
+/// How many images are neither there nor can be copied, by kind; empty when there are none.
+/// What nobody asked for by name does not count.
+fn left(plan: &Plan) -> String {
+    let (mut failed, mut conflicts) = (0, 0);
+    for image in plan.images.iter().filter(|image| !image.request.optional) {
+        match &image.action {
+            Action::Leave(failure) if failure.exit() == Exit::Conflict => conflicts += 1,
+            Action::Leave(_) | Action::Absent(_) => failed += 1,
+            Action::Keep { .. } | Action::Brought { .. } | Action::Copy(_) => {}
+        }
+    }
+    let kinds = [(failed, "failed"), (conflicts, "conflict")];
+    let kinds = kinds.into_iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<String> = kinds
+        .map(|(number, kind)| format!("{number} {kind}"))
+        .collect();
+    parts.join(", ")
 }
 
 /// What `copy` says at the end.

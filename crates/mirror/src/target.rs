@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ecr::types::ImageIdentifier;
-use castlink_core::Result;
+use castlink_core::{ImageRef, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
     content::Digest,
-    ecr::{Held, HeldTag, Mutability},
+    ecr::{Held, Mutability},
     registry::{
         Registry,
         error::{Error, Kind},
@@ -148,8 +148,7 @@ async fn heads(
         let Some(digest) = digest else { continue };
         held.manifests.insert(digest.clone());
         if let Selector::Tag(tag) = selector {
-            let platforms = Vec::new();
-            held.tags.insert(tag, HeldTag { digest, platforms });
+            held.tags.insert(tag, digest);
         }
     }
     Ok(held)
@@ -173,13 +172,17 @@ impl Selector {
 }
 
 impl Holdings {
+    /// The digest that `image`, a name in this repository, has here.
+    pub(crate) fn digest_of(&self, image: &ImageRef) -> Option<Digest> {
+        match image.digest() {
+            Some(pinned) => self.held.manifests.get(&Digest::parse(pinned)?).cloned(),
+            None => self.held.tags.get(image.tag()?).cloned(),
+        }
+    }
+
     /// True when `tag` points at something else and cannot be moved.
     pub(crate) fn is_taken(&self, tag: &str, digest: &Digest) -> bool {
-        let other = self
-            .held
-            .tags
-            .get(tag)
-            .is_some_and(|held| held.digest != *digest);
+        let other = self.held.tags.get(tag).is_some_and(|held| held != digest);
         other
             && self
                 .mutability

@@ -21,9 +21,7 @@ use crate::{
 /// As for `copy`; what differs is in the report, and the exit is 3.
 pub(crate) async fn run(images: &Images, context: Context) -> Result<Outcome> {
     let mut world = World::new(images, &context)?;
-    let (there, observation) = world.observe(Depth::All).await?;
-    let mut plan = plan::plan(observation, true);
-    plan.images.extend(there);
+    let plan = plan::plan(world.observe(Depth::All).await?, true);
     let checks: Vec<(Check, Exit)> = plan.images.iter().map(check).collect();
     let mut rows = Vec::new();
     for (check, _) in &checks {
@@ -60,20 +58,29 @@ fn exit(checks: &[(Check, Exit)]) -> Exit {
 
 fn check(image: &ImageStep) -> (Check, Exit) {
     let (mut status, exit, detail, hint) = match &image.action {
-        Action::Keep {
-            digest: Some(digest),
-            ..
-        } => (
+        Action::Keep { digest, .. } if image.request.image == image.target => (
+            CheckStatus::Ok,
+            Exit::Done,
+            format!("at the target, {digest}"),
+            None,
+        ),
+        Action::Keep { digest, .. } => (
             CheckStatus::Ok,
             Exit::Done,
             format!("same content, {digest}"),
             None,
         ),
-        Action::Keep { digest: None, .. } => (
-            CheckStatus::Ok,
-            Exit::Done,
-            "names the target itself".into(),
-            None,
+        Action::Brought { .. } => (
+            CheckStatus::Fail,
+            Exit::Pending,
+            "not what its source has".into(),
+            Some("run castlink-mirror copy with the source's name".into()),
+        ),
+        Action::Absent(failure) => (
+            CheckStatus::Fail,
+            Exit::Pending,
+            failure.one_line(),
+            failure.hint_text().map(str::to_owned),
         ),
         Action::Copy(copy) => (
             CheckStatus::Fail,

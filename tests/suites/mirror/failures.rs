@@ -51,6 +51,47 @@ fn a_malformed_reference_stops_everything_before_it_starts() {
 }
 
 #[test]
+fn a_reference_to_the_target_that_is_not_there_is_a_failure() {
+    with_world(async |world| {
+        let image = format!("{}/nosuch/thing:1", world.host());
+        let outcome = world.run(&["verify", &image, "-o", "json"], 3).await;
+        let check = &outcome.records_of("check").unwrap()[0];
+        assert_eq!(check["status"], "fail");
+        let outcome = world.run(&["copy", &image], 1).await;
+        let record = &outcome.records_of("mirrored").unwrap()[0];
+        assert_eq!(record["status"], "failed");
+        let error = &record["error"];
+        let want = format!("{image} is not at the target");
+        assert_eq!(error["message"], want);
+        assert!(error["hint"].as_str().unwrap().contains("public name"));
+        assert_eq!(world.writes(0), [""; 0]);
+        let outcome = world.run(&["plan", &image], 1).await;
+        assert!(
+            outcome.stderr.contains("nothing to copy: 1 failed"),
+            "{outcome}"
+        );
+        assert!(!outcome.stderr.contains("no changes"), "{outcome}");
+    });
+}
+
+#[test]
+fn an_empty_list_is_fine_and_silence_is_not() {
+    with_world(async |world| {
+        let silent = world.mirror(&["copy", "-"]).stdin("").run().await.unwrap();
+        let silent = silent.expect_code(2).unwrap();
+        assert!(silent.stderr.contains("nothing on stdin"), "{silent}");
+        let summary = concat!(
+            r#"{"castlink":1,"kind":"summary","command":"castlink-upgrade images","#,
+            r#""exit":"done","seconds":0.1,"counts":{}}"#,
+            "\n"
+        );
+        let empty = world.mirror(&["copy", "-"]).stdin(summary).run().await;
+        let empty = empty.unwrap().expect_code(0).unwrap();
+        assert!(empty.stderr.contains("no changes"), "{empty}");
+    });
+}
+
+#[test]
 fn an_immutable_tag_with_another_digest_is_a_conflict() {
     with_world(async |world| {
         let (first, second) = (format!("{HUB}/same-name:t1"), "quay.io/other/same-name:t1");

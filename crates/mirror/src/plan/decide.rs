@@ -11,6 +11,7 @@ use castlink_core::{Failure, ImageRef};
 use super::{Action, After, BlobStep, Copy, ImageStep, Mount, Plan};
 use crate::{
     content::{Blob, Digest, Tree},
+    input::Request,
     observe::{Found, Observation, Observed, Shared},
     place::Place,
     target::{Holdings, Mounting},
@@ -27,6 +28,10 @@ pub(crate) fn plan(observation: Observation, create: bool) -> Plan {
     };
     for (index, image) in observation.images.into_iter().enumerate() {
         planner.image(index, image);
+    }
+    // Behind the others: positions in the plan are what its steps refer to each other by.
+    for request in observation.standing {
+        planner.standing(request);
     }
     let Planner {
         needs, mut plan, ..
@@ -85,7 +90,7 @@ impl Planner<'_> {
         self.claim(&place, image, &found)?;
         // Nothing below was read: the target has it.
         let Some(tree) = found.tree.clone() else {
-            return Ok(keep(image, &found, holdings));
+            return Ok(keep(&found, holdings));
         };
         let selector = selector(image, &found, holdings)?;
         if !holdings.exists && !self.create {
@@ -96,10 +101,40 @@ impl Planner<'_> {
             && copy.blobs.is_empty()
             && is_in_place(image, &found, holdings);
         Ok(if complete {
-            keep(image, &found, holdings)
+            keep(&found, holdings)
         } else {
             Action::Copy(Box::new(copy))
         })
+    }
+
+    /// A reference that names the target: it is there, another image of this plan brings
+    /// it, or it is missed.
+    fn standing(&mut self, request: Request) {
+        let action = match self.targets.get(&Place::of(&request.image)) {
+            Some(Ok(holdings)) => self.look_for(&request.image, holdings),
+            Some(Err(failure)) => Action::Leave(Arc::clone(failure)),
+            None => Action::Absent(Arc::new(absent(&request.image))),
+        };
+        self.plan.images.push(ImageStep {
+            target: request.image.clone(),
+            request,
+            action,
+        });
+    }
+
+    fn look_for(&self, image: &ImageRef, holdings: &Holdings) -> Action {
+        let mut others = self.plan.images.iter();
+        let bringing = others.position(|other| other.copy().is_some() && other.target == *image);
+        if let Some(by) = bringing {
+            return Action::Brought { by };
+        }
+        match holdings.digest_of(image) {
+            Some(digest) => Action::Keep {
+                platforms: holdings.held.platforms_of(&digest),
+                digest,
+            },
+            None => Action::Absent(Arc::new(absent(image))),
+        }
     }
 
     /// Two sources for one name at the target must be the same thing.
@@ -147,11 +182,7 @@ impl Planner<'_> {
             children: missing.cloned().collect(),
             root: (tree.root.clone(), selector.clone()),
             blobs: self.need(index, &place, &Place::of(&found.source), holdings, tree),
-            replaces: holdings
-                .held
-                .tags
-                .get(&selector)
-                .map(|held| held.digest.clone()),
+            replaces: holdings.held.tags.get(&selector).cloned(),
             place,
         }
     }
@@ -253,7 +284,7 @@ fn selector(image: &Observed, found: &Found, holdings: &Holdings) -> Result<Stri
     if image.target.digest().is_some() {
         return Ok(found.digest.to_string());
     }
-    let other = &holdings.held.tags[tag].digest;
+    let other = &holdings.held.tags[tag];
     Err(Arc::new(
         Failure::conflict(format!(
             "{} is immutable and holds {}, not {}",
@@ -272,25 +303,23 @@ fn is_in_place(image: &Observed, found: &Found, holdings: &Holdings) -> bool {
         .and_then(|tag| holdings.held.tags.get(tag));
     match image.target.digest() {
         Some(_) => holdings.held.manifests.contains(&found.digest),
-        None => by_tag.is_some_and(|held| held.digest == found.digest),
+        None => by_tag.is_some_and(|held| *held == found.digest),
     }
 }
 
-fn keep(image: &Observed, found: &Found, holdings: &Holdings) -> Action {
-    let tag = image.target.tag().unwrap_or_default();
-    let known = holdings
-        .held
-        .tags
-        .get(tag)
-        .map(|held| held.platforms.clone());
+fn keep(found: &Found, holdings: &Holdings) -> Action {
     let platforms = match &found.tree {
         Some(tree) => tree.root.platforms(),
-        None => known.unwrap_or_default(),
+        None => holdings.held.platforms_of(&found.digest),
     };
     Action::Keep {
-        digest: Some(found.digest.clone()),
+        digest: found.digest.clone(),
         platforms,
     }
+}
+
+fn absent(image: &ImageRef) -> Failure {
+    Failure::failed(format!("{image} is not at the target")).hint("mirror it from its public name")
 }
 
 fn missing_repository(place: &Place) -> Failure {

@@ -8,7 +8,7 @@ use castlink_core::{Exit, Failure, reference::Layout};
 use super::{Action, After, BlobStep, Plan, plan};
 use crate::{
     content::{Blob, Digest, Manifest, Tree},
-    ecr::{HeldTag, Mutability},
+    ecr::Mutability,
     input::Request,
     observe::{Found, Observation, Observed},
     place::Place,
@@ -107,11 +107,7 @@ fn place(repository: &str) -> Place {
 
 fn tag(holdings: &mut Holdings, tag: &str, digest: &Digest) {
     holdings.held.manifests.insert(digest.clone());
-    let held = HeldTag {
-        digest: digest.clone(),
-        platforms: Vec::new(),
-    };
-    holdings.held.tags.insert(tag.into(), held);
+    holdings.held.tags.insert(tag.into(), digest.clone());
 }
 
 fn step<'a>(plan: &'a Plan, name: &str) -> &'a BlobStep {
@@ -122,11 +118,37 @@ fn step<'a>(plan: &'a Plan, name: &str) -> &'a BlobStep {
         .unwrap()
 }
 
+#[test]
+fn references_to_the_target_are_kept_brought_or_missed() {
+    let digest = tree(&["a"]).root.digest;
+    let mut world = World::new()
+        .image("new:1", &["b"])
+        .holds("there", |holdings| tag(holdings, "1", &digest));
+    let pinned = format!("there@{digest}");
+    for name in ["there:1", &pinned, "there:2", "new:1"] {
+        world.0.standing.push(Request {
+            image: format!("{TARGET}/{name}").parse().unwrap(),
+            optional: false,
+        });
+    }
+    let plan = world.plan();
+    let got: Vec<_> = (1..5).map(|index| action(&plan, index)).collect();
+    let missing = format!("absent: {TARGET}/there:2 is not at the target");
+    assert_eq!(got, ["keep", "keep", &missing, "brought by 0"]);
+    assert_eq!(
+        plan.copy_of(4).unwrap().digest,
+        plan.images[0].copy().unwrap().digest
+    );
+    assert_eq!(plan.brought_by(0).collect::<Vec<_>>(), [4]);
+}
+
 /// `keep`, `copy to NAME`, or the exit code.
 fn action(plan: &Plan, index: usize) -> String {
     match &plan.images[index].action {
         Action::Keep { .. } => "keep".into(),
         Action::Copy(copy) => format!("copy to {}", copy.root.1),
+        Action::Brought { by } => format!("brought by {by}"),
+        Action::Absent(failure) => format!("absent: {failure}"),
         Action::Leave(failure) => failure.exit().name().into(),
     }
 }
