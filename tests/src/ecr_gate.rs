@@ -9,7 +9,8 @@
 //!   `Location` for a manifest put by digest, manifests counted against a budget.
 //! - A blob is mounted only when the account has switched that on, and only from a
 //!   repository in which a manifest refers to it.
-//! - Blob reads are redirected to the object store, which takes no credentials.
+//! - Blob reads are redirected to the object store, which takes no credentials and is
+//!   another origin, as S3 is another host.
 //!
 //! Manifests and tags live in [`crate::ecr`], blobs in a real registry process behind this
 //! gate, through which they are streamed.
@@ -25,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -39,7 +40,7 @@ use crate::aws_gate::{Shared, cut};
 use crate::ecr::{Ecr, Repository, Standing};
 use crate::faults::Harm;
 use crate::process::pause;
-use crate::wire::Server;
+use crate::wire::{Bound, Server};
 use incoming::{Incoming, Target};
 use refusal::Refusal;
 use store::Store;
@@ -49,7 +50,7 @@ pub struct EcrGate {
     /// Its base URL: the `endpoint` of the registry in `castlink.toml`.
     pub url: String,
     gate: Arc<Gate>,
-    _server: Server,
+    _servers: [Server; 2],
 }
 
 struct Gate {
@@ -57,6 +58,8 @@ struct Gate {
     store: Store,
     /// `http://127.0.0.1:PORT`, for the links it hands out.
     own: String,
+    /// The same of the object store.
+    objects: String,
     sessions: Mutex<BTreeMap<String, Session>>,
 }
 
@@ -77,24 +80,22 @@ impl EcrGate {
     /// When no port can be bound.
     pub async fn start(store_url: &str, shared: Shared) -> Result<Self> {
         let store = Store::new(store_url);
-        let mut started = None;
-        let server = Server::start(|addr| {
-            let own = format!("http://{addr}");
-            let gate = Arc::new(Gate {
-                shared,
-                store,
-                own,
-                sessions: Mutex::default(),
-            });
-            started = Some(Arc::clone(&gate));
-            Router::new().fallback(any(receive)).with_state(gate)
-        })
-        .await?;
-        let gate = started.context("a server without a router")?;
+        let (registry, objects) = (Bound::new().await?, Bound::new().await?);
+        let gate = Arc::new(Gate {
+            shared,
+            store,
+            own: format!("http://{}", registry.addr),
+            objects: format!("http://{}", objects.addr),
+            sessions: Mutex::default(),
+        });
+        let router = Router::new().fallback(any(receive));
+        let registry = registry.serve(router.with_state(Arc::clone(&gate)));
+        let router = Router::new().fallback(any(fetch));
+        let objects = objects.serve(router.with_state(Arc::clone(&gate)));
         Ok(Self {
-            url: server.url(),
+            url: registry.url(),
             gate,
-            _server: server,
+            _servers: [registry, objects],
         })
     }
 
@@ -108,10 +109,25 @@ impl EcrGate {
     }
 }
 
+/// The registry.
 async fn receive(State(gate): State<Arc<Gate>>, request: Request) -> Response {
+    serve(&gate, request, false).await
+}
+
+/// The object store.
+async fn fetch(State(gate): State<Arc<Gate>>, request: Request) -> Response {
+    serve(&gate, request, true).await
+}
+
+/// Answers what this side is there for: objects, or everything but objects.
+async fn serve(gate: &Gate, request: Request, objects: bool) -> Response {
     let (parts, body) = request.into_parts();
     let incoming = Incoming::read(parts);
-    let response = judge(&gate, &incoming, body).await;
+    let response = if matches!(incoming.target, Target::Object(_)) == objects {
+        judge(gate, &incoming, body).await
+    } else {
+        Refusal::unsupported("The operation is unsupported.").render()
+    };
     let entry = incoming.entry(response.status().as_u16());
     gate.shared.journal.add(entry);
     response

@@ -17,6 +17,8 @@ use crate::aws_stack::{ACCOUNT, REGION};
 pub const CLUSTER: &str = "castlink-sandbox";
 /// The VPC's address ranges; the second is for pods.
 const RANGES: [&str; 2] = ["10.0.0.0/16", "100.64.0.0/16"];
+/// The subnet that routes to the internet gateway.
+const PUBLIC: &str = "public-a";
 /// (name, zone letter, range, in the cluster's configuration, in the node group)
 const SUBNETS: [(&str, char, &str, bool, bool); 6] = [
     ("private-a", 'a', "10.0.1.0/24", true, true),
@@ -24,7 +26,7 @@ const SUBNETS: [(&str, char, &str, bool, bool); 6] = [
     ("private-b", 'b', "10.0.2.0/24", true, true),
     ("private-c", 'c', "10.0.3.0/24", true, true),
     ("private-d", 'd', "10.0.4.0/24", false, true),
-    ("public-a", 'a', "10.0.101.0/24", false, false),
+    (PUBLIC, 'a', "10.0.101.0/24", false, false),
 ];
 
 /// What was made.
@@ -77,6 +79,12 @@ impl Network {
             });
         }
         let network = Self { vpc, subnets };
+        let public = network.subnets.iter().find(|one| one.name == PUBLIC);
+        let public = public.context("no public subnet")?;
+        account
+            .internet(&network.vpc, &public.id)
+            .await
+            .context("cannot create the internet gateway")?;
         account
             .cluster(&network)
             .await
@@ -128,6 +136,25 @@ impl Account<'_> {
             .ec2("CreateSubnet", &fields, &name_tag("subnet", name))
             .await?;
         element(&answer, "subnetId")
+    }
+
+    /// An internet gateway, and a route to it from one subnet: that makes it public.
+    async fn internet(&self, vpc: &str, subnet: &str) -> Result<()> {
+        let answer = self.ec2("CreateInternetGateway", &[], &[]).await?;
+        let gateway = element(&answer, "internetGatewayId")?;
+        let attach = [("InternetGatewayId", gateway.as_str()), ("VpcId", vpc)];
+        self.ec2("AttachInternetGateway", &attach, &[]).await?;
+        let answer = self.ec2("CreateRouteTable", &[("VpcId", vpc)], &[]).await?;
+        let table = element(&answer, "routeTableId")?;
+        let route = [
+            ("RouteTableId", table.as_str()),
+            ("DestinationCidrBlock", "0.0.0.0/0"),
+            ("GatewayId", &gateway),
+        ];
+        self.ec2("CreateRoute", &route, &[]).await?;
+        let associate = [("RouteTableId", table.as_str()), ("SubnetId", subnet)];
+        self.ec2("AssociateRouteTable", &associate, &[]).await?;
+        Ok(())
     }
 
     async fn cluster(&self, network: &Network) -> Result<()> {

@@ -209,12 +209,10 @@ impl Sandbox {
     pub async fn unseed(&self, references: &[String]) -> Result<()> {
         let seeder = self.seeder()?;
         for reference in references {
-            let what = if seeder.unseed(reference).await? {
-                "removed"
-            } else {
-                "absent"
-            };
-            print(&format!("{what} {reference}"))?;
+            // Whether it was there or would have been made on demand: from now on it is
+            // missing.
+            seeder.unseed(reference).await?;
+            print(&format!("taken away {reference}"))?;
         }
         Ok(())
     }

@@ -30,19 +30,44 @@ impl Server {
     /// # Errors
     /// When no port can be bound.
     pub async fn start(router: impl FnOnce(SocketAddr) -> Router) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .context("cannot bind loopback")?;
-        let addr = listener.local_addr()?;
-        let router = router(addr);
-        let task = tokio::spawn(async move { drop(axum::serve(listener, router).await) });
-        Ok(Self { addr, task })
+        let bound = Bound::new().await?;
+        let router = router(bound.addr);
+        Ok(bound.serve(router))
     }
 
     /// `http://127.0.0.1:PORT`
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+}
+
+/// A port that nothing is served on yet: for servers that know each other's address.
+pub struct Bound {
+    /// Where it will listen.
+    pub addr: SocketAddr,
+    listener: TcpListener,
+}
+
+impl Bound {
+    /// Binds a free loopback port.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn new() -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .context("cannot bind loopback")?;
+        let addr = listener.local_addr()?;
+        Ok(Self { addr, listener })
+    }
+
+    /// Starts answering.
+    #[must_use]
+    pub fn serve(self, router: Router) -> Server {
+        let Self { addr, listener } = self;
+        let task = tokio::spawn(async move { drop(axum::serve(listener, router).await) });
+        Server { addr, task }
     }
 }
 

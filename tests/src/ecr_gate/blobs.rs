@@ -156,7 +156,7 @@ pub(super) async fn read(
     let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
     let signed = format!(
         "{}/objects/{name}/{digest}?X-Amz-Signature=sandbox",
-        gate.own
+        gate.objects
     );
     set(&mut response, "location", &signed);
     Ok(response)

@@ -297,3 +297,20 @@ fn endpoints_come_in_pages_and_late() {
         assert_eq!(gates.state(&made[0]).await.status, 200);
     });
 }
+
+#[test]
+fn one_subnet_of_the_sandbox_is_public() {
+    with_gates(Knobs::default(), async |gates| {
+        let made = castlink_tests::network::Network::create(&gates.aws.url).await;
+        let made = made.unwrap();
+        let routed = [
+            ("Filter.1.Name", "vpc-id"),
+            ("Filter.1.Value.1", made.vpc.as_str()),
+            ("Filter.2.Name", "route.destination-cidr-block"),
+            ("Filter.2.Value.1", "0.0.0.0/0"),
+        ];
+        let table = gates.ec2("DescribeRouteTables", &routed).await;
+        let public = made.subnets.iter().find(|one| one.name == "public-a");
+        assert_eq!(table.one("subnetId"), public.unwrap().id);
+    });
+}

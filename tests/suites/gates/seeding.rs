@@ -94,6 +94,17 @@ async fn seeded_images_are_whole_shared_and_seeded_once() {
             .to_string()
             .contains("cannot be made")
     );
+    let seeder = seeder.remembering(&dir.path().join("gone.txt"));
+    let never = "never-seeded";
+    assert!(
+        !seeder
+            .unseed(&format!("docker.io/library/{never}:1"))
+            .await
+            .unwrap()
+    );
+    let repository = format!("docker.io/library/{never}");
+    assert!(!seeder.on_demand(&repository, "1").await.unwrap());
+    assert!(seeder.on_demand(&repository, "2").await.unwrap());
     assert!(seeder.unseed(&agent).await.unwrap());
     assert!(!seeder.unseed(&agent).await.unwrap());
     assert!(!seeder.seed(&agent).await.unwrap().present);
