@@ -1,13 +1,16 @@
 //! The verbs `plan` and `apply`, and the sequence that `apply` and `rollback` share:
 //! preflight, journal, rollouts, verification, report.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
 
 use castlink_core::{
     Context, Exit, Result,
     app::Outcome,
     progress::{Progress, Unit},
-    record::ChangeStatus,
+    record::{Change, ChangeStatus},
 };
 
 use tokio::sync::Semaphore;
@@ -64,12 +67,12 @@ async fn prepare<'a>(
 ) -> Result<(Session<'a>, Plan, Mapping)> {
     let mapping = Mapping::read(source, &context.config)?;
     let session = Session::open(context).await?;
-    let plan = plan(
-        &session.seen.workloads,
-        &session.seen.nodes,
-        &mapping,
-        trust,
-    );
+    let plan = plan(&session.seen, &mapping, trust);
+    if let Some(registry) = mapping.unchecked().filter(|_| plan.patches().count() > 0) {
+        session.printer().warn(format!(
+            "nothing has checked that the images exist in {registry}: without records every reference is taken to be there"
+        ));
+    }
     Ok((session, plan, mapping))
 }
 
@@ -85,21 +88,33 @@ pub(crate) async fn execute(
         return Ok(report::counted(left_alone(&plan), &plan, &[]));
     }
     session.cluster.check_rights(&plan).await?;
-    let (accepted, mut ended) = dry_run(session, &plan).await;
+    let (accepted, mut ended) = dry_run(session, &plan, how.direction).await;
     let mut run = None;
+    let mut journal = None;
     if !accepted.is_empty() {
-        let journal = open_journal(session, &accepted, how)?;
-        run = Some(journal.dir.clone()).filter(|_| how.direction == Direction::Forward);
-        ended.extend(roll(session, accepted, how, journal).await?);
+        let opened = open_journal(session, &accepted, how)?;
+        run = Some(opened.dir.clone()).filter(|_| how.direction == Direction::Forward);
+        journal = Some(opened);
     }
-    report::ended(&plan, &ended, session.printer());
+    let steps: Vec<Step> = accepted
+        .into_iter()
+        .chain(plan.watches().cloned())
+        .collect();
+    if !steps.is_empty() {
+        ended.extend(roll(session, steps, how, journal).await?);
+    }
+    report::ended(&plan, &ended, how.direction, session.printer());
     report::journal(run.as_deref(), &ended, session.printer());
     let exits = ended.iter().map(|one| one.exit).chain([left_alone(&plan)]);
     Ok(report::counted(worst(exits), &plan, &ended))
 }
 
 /// Separates what the server would refuse from what it accepts.
-async fn dry_run(session: &Session<'_>, plan: &Plan) -> (Vec<Step>, Vec<Ended>) {
+async fn dry_run(
+    session: &Session<'_>,
+    plan: &Plan,
+    direction: Direction,
+) -> (Vec<Step>, Vec<Ended>) {
     let refused = session.cluster.dry_run(plan).await;
     let mut accepted = Vec::new();
     let mut ended = Vec::new();
@@ -110,7 +125,7 @@ async fn dry_run(session: &Session<'_>, plan: &Plan) -> (Vec<Step>, Vec<Ended>) 
                 session
                     .printer()
                     .note(format!("{}: left alone: {}", step.id, failure.one_line()));
-                ended.push(Ended::refused(step.clone(), failure));
+                ended.push(Ended::refused(step.clone(), failure, direction));
             }
         }
     }
@@ -136,7 +151,7 @@ async fn roll(
     session: &Session<'_>,
     steps: Vec<Step>,
     how: &Execution<'_>,
-    mut journal: Journal,
+    journal: Option<Journal>,
 ) -> Result<Vec<Ended>> {
     let kinds: HashSet<_> = steps.iter().map(|step| step.id.kind).collect();
     let world = World::follow(&session.cluster, &session.seen, &kinds);
@@ -151,16 +166,25 @@ async fn roll(
         rollback: how.rollback,
         direction: how.direction,
         progress: &progress,
+        journal: journal.map(Mutex::new),
     };
     let mut ended = engine.run(steps).await;
+    let journal = engine.journal;
     drop(progress);
     verify(session, &mut ended).await;
-    journal.write(
-        ended
-            .iter()
-            .flat_map(|one| one.step.changes(one.status, one.error.as_ref())),
-    )?;
+    if let Some(journal) = journal {
+        let mut journal = journal.into_inner().unwrap_or_else(PoisonError::into_inner);
+        journal.write(endings(&ended))?;
+    }
     Ok(ended)
+}
+
+/// What the journal says at the end about everything this run set out to change.
+fn endings(ended: &[Ended]) -> impl Iterator<Item = Change> {
+    ended
+        .iter()
+        .filter(|one| !one.step.is_watch())
+        .flat_map(|one| one.step.changes(one.status, one.error.as_ref()))
 }
 
 /// Observes again: is what was written still there?

@@ -44,10 +44,11 @@ pub(crate) struct ImagesArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SourceArgs {
     /// `-`: read `mirrored` records from stdin, as `castlink-mirror copy` writes them
-    #[arg(value_name = "-", value_parser = ["-"], required_unless_present = "to")]
+    #[arg(value_name = "-", value_parser = ["-"])]
     pub(crate) input: Option<String>,
-    /// Target registry. Without `-`, every reference is taken to be mirrored there;
-    /// with it, only records of this registry count
+    /// Target registry. Without `-`, every reference is taken to be mirrored there
+    /// [default: `to` below `[mirror]` in castlink.toml]; with `-`, only records of this
+    /// registry count
     #[arg(long, value_name = "REGISTRY")]
     pub(crate) to: Option<String>,
     /// How target names are built from the reference, with --to alone
@@ -112,7 +113,8 @@ pub(crate) enum Rollback {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// The private registry; any other is public [default: every ECR registry is private]
+    /// The private registry; any other is public [default: `to` below `[mirror]` in
+    /// castlink.toml, and every ECR registry]
     #[arg(long, value_name = "REGISTRY")]
     pub(crate) to: Option<String>,
     #[command(flatten)]
@@ -206,7 +208,7 @@ mod tests {
             ("plan -", true),
             ("plan --to r.example", true),
             ("apply - --to r.example", true),
-            ("apply", false),
+            ("apply", true),
             ("apply records.json", false),
         ] {
             let words = std::iter::once("castlink-upgrade").chain(line.split(' '));

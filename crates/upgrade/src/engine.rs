@@ -2,14 +2,16 @@
 //! nothing but what the state of the rollout decides.
 
 use std::{
+    collections::BTreeMap,
     fmt,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use castlink_core::{
     Exit, Failure,
     progress::{Item, Progress},
-    record::{ChangeStatus, ErrorInfo},
+    record::{Change, ChangeStatus, ErrorInfo},
 };
 use futures::{StreamExt, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -17,7 +19,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::{
     args::Rollback,
     client::Cluster,
-    patch::{Mode, Patched},
+    journal::{Journal, unfinished},
+    patch::Mode,
     plan::Step,
     rollout::{
         End, Limits,
@@ -26,7 +29,7 @@ use crate::{
         wait_for,
         watch::{Goal, World},
     },
-    workload::Id,
+    workload::{Id, Kind},
 };
 
 /// How long a restored workload is watched: it ran on these images before, or it did not.
@@ -42,6 +45,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) rollback: Rollback,
     pub(crate) direction: Direction,
     pub(crate) progress: &'a Progress,
+    /// Hears of every patch and of every ending at once; absent when nothing is patched.
+    pub(crate) journal: Option<Mutex<Journal>>,
 }
 
 /// Where a step leads.
@@ -69,6 +74,9 @@ pub(crate) struct Ended {
     pub(crate) took: Duration,
     pub(crate) before: Health,
     pub(crate) after: Health,
+    pub(crate) direction: Direction,
+    /// Images that its pods could not pull.
+    unpullable: Vec<String>,
 }
 
 /// How many pods of a workload are ready, and what the others suffer.
@@ -117,8 +125,10 @@ impl Engine<'_> {
         let failed = ended
             .iter()
             .any(|one| matches!(one.status, ChangeStatus::Failed | ChangeStatus::RolledBack));
-        if failed && self.rollback == Rollback::All {
-            self.take_back_all(&mut ended).await;
+        match self.rollback {
+            Rollback::All if failed => self.take_back_all(&mut ended).await,
+            Rollback::All | Rollback::Failed => self.take_back_unpullable(&mut ended).await,
+            Rollback::None => {}
         }
         ended.sort_by(|a, b| a.step.id.cmp(&b.step.id));
         ended
@@ -129,7 +139,8 @@ impl Engine<'_> {
         let item = self.progress.item(&step.id.to_string(), 1);
         let start = Instant::now();
         let before = self.health(&step.id);
-        let (status, exit, note) = self.forward(&step, slot, &item).await;
+        let mut unpullable = Vec::new();
+        let (status, exit, note) = self.forward(&step, slot, &item, &mut unpullable).await;
         item.advance(1);
         let ended = Ended {
             error: error(exit, &note),
@@ -140,13 +151,36 @@ impl Engine<'_> {
             status,
             exit,
             note,
+            direction: self.direction,
+            unpullable,
         };
+        self.note(&ended.step, ended.status, ended.error.as_ref());
         drop(item);
         self.progress.finished(&ended);
         ended
     }
 
-    async fn forward(&self, step: &Step, slot: Option<SemaphorePermit<'_>>, item: &Item) -> Ending {
+    /// Writes a line into the journal. A disk that does not take it is told at the end,
+    /// when all endings are written again.
+    fn note(&self, step: &Step, status: ChangeStatus, error: Option<&ErrorInfo>) {
+        if let Some(journal) = self.journal.as_ref().filter(|_| !step.is_watch()) {
+            let changes: Vec<Change> = step.changes(status, error);
+            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+            let _told_later = journal.write(changes);
+        }
+    }
+
+    /// `unpullable` gets the images that pods could not pull, before a rollback hides them.
+    async fn forward(
+        &self,
+        step: &Step,
+        slot: Option<SemaphorePermit<'_>>,
+        item: &Item,
+        unpullable: &mut Vec<String>,
+    ) -> Ending {
+        if step.is_watch() {
+            return self.watch_only(step, 0, slot, item, unpullable).await;
+        }
         let patched = self
             .cluster
             .patch(&step.id, step.replacements(), Mode::Real)
@@ -156,16 +190,24 @@ impl Engine<'_> {
             Err(failure) => return refused(&failure),
         };
         if !patched.changed {
-            return (
-                ChangeStatus::Unchanged,
-                Exit::Done,
-                "in place already".into(),
-            );
+            let generation = patched.generation;
+            return self
+                .in_place(step, generation, slot, item, unpullable)
+                .await;
         }
-        match self
-            .wait(step, patched, self.limits, self.direction, slot, item)
-            .await
-        {
+        self.note(step, ChangeStatus::Applied, Some(&unfinished()));
+        let end = self
+            .wait(
+                step,
+                patched.generation,
+                self.limits,
+                self.direction,
+                slot,
+                item,
+            )
+            .await;
+        *unpullable = self.unpullable(step, &end);
+        match end {
             End::Done(note) => (ChangeStatus::Applied, Exit::Done, note.unwrap_or_default()),
             End::Unfinished(text) => (ChangeStatus::Failed, Exit::Partial, text),
             End::Overruled(text) => (ChangeStatus::Failed, Exit::Conflict, text),
@@ -181,21 +223,85 @@ impl Engine<'_> {
         }
     }
 
+    /// Somebody else, perhaps another run, made the change first.
+    async fn in_place(
+        &self,
+        step: &Step,
+        generation: i64,
+        slot: Option<SemaphorePermit<'_>>,
+        item: &Item,
+        unpullable: &mut Vec<String>,
+    ) -> Ending {
+        if self.direction == Direction::Back || !step.id.kind.rolls() {
+            let note = "in place already".into();
+            return (ChangeStatus::Unchanged, Exit::Done, note);
+        }
+        self.watch_only(step, generation, slot, item, unpullable)
+            .await
+    }
+
+    /// Waits for a rollout that this run did not start, and so does not take back.
+    async fn watch_only(
+        &self,
+        step: &Step,
+        generation: i64,
+        slot: Option<SemaphorePermit<'_>>,
+        item: &Item,
+        unpullable: &mut Vec<String>,
+    ) -> Ending {
+        let end = self
+            .wait(step, generation, self.limits, self.direction, slot, item)
+            .await;
+        *unpullable = self.unpullable(step, &end);
+        match end {
+            End::Done(note) => (
+                ChangeStatus::Unchanged,
+                Exit::Done,
+                note.unwrap_or_default(),
+            ),
+            End::Overruled(text) => (ChangeStatus::Failed, Exit::Conflict, text),
+            End::Unfinished(text) => (ChangeStatus::Failed, Exit::Partial, text),
+            End::Failed(text) => (
+                ChangeStatus::Failed,
+                Exit::Partial,
+                format!("{text}; not rolled back: this run changed nothing here"),
+            ),
+        }
+    }
+
+    /// The wanted images that the pods of a failed step could not pull.
+    fn unpullable(&self, step: &Step, end: &End) -> Vec<String> {
+        if !matches!(end, End::Failed(_)) {
+            return Vec::new();
+        }
+        let wanted = step.wanted();
+        self.world.look(&goal(&step.id), |look| {
+            let troubles = look.pods.iter().flat_map(|pod| &pod.troubles);
+            troubles
+                .filter(|one| matches!(&*one.reason, "ErrImagePull" | "ImagePullBackOff"))
+                .map(|one| one.image.clone())
+                .filter(|image| wanted.iter().any(|(_, to)| to == image))
+                .collect()
+        })
+    }
+
     async fn wait(
         &self,
         step: &Step,
-        patched: Patched,
+        generation: i64,
         limits: Limits,
         direction: Direction,
         slot: Option<SemaphorePermit<'_>>,
         item: &Item,
     ) -> End {
         if !step.id.kind.rolls() {
-            return End::Done(Some("from its next run on".into()));
+            let note =
+                (self.direction == Direction::Forward).then(|| "from its next run on".into());
+            return End::Done(note);
         }
         let goal = Goal {
             id: step.id.clone(),
-            generation: patched.generation,
+            generation,
             wanted: step.wanted(),
             pulls: if direction == Direction::Back {
                 Pulls::Any
@@ -229,7 +335,14 @@ impl Engine<'_> {
             soak: Duration::ZERO,
         };
         let text = match self
-            .wait(&back, patched, limits, Direction::Back, None, item)
+            .wait(
+                &back,
+                patched.generation,
+                limits,
+                Direction::Back,
+                None,
+                item,
+            )
             .await
         {
             End::Done(_) => why,
@@ -247,28 +360,67 @@ impl Engine<'_> {
             .rev()
             .filter(|one| one.status == ChangeStatus::Applied)
         {
-            let item = self.progress.item(&one.step.id.to_string(), 0);
             let why = "another workload failed".to_owned();
-            (one.status, one.exit, one.note) = self.take_back(&one.step, why, &item).await;
-            one.error = error(one.exit, &one.note);
-            one.after = self.health(&one.step.id);
+            self.take_back_late(one, why).await;
         }
     }
 
-    fn health(&self, id: &Id) -> Health {
-        let goal = Goal {
-            id: id.clone(),
-            generation: 0,
-            wanted: Vec::new(),
-            pulls: Pulls::Refused,
-        };
-        self.world.look(&goal, Health::of)
+    /// Takes back the CronJobs whose images other workloads of this run could not pull:
+    /// nothing of their own would show it before their next run.
+    async fn take_back_unpullable(&self, ended: &mut [Ended]) {
+        let mut failed: BTreeMap<String, Id> = BTreeMap::new();
+        for one in ended.iter() {
+            for image in &one.unpullable {
+                failed.entry(image.clone()).or_insert(one.step.id.clone());
+            }
+        }
+        for one in ended.iter_mut().filter(|one| unverified(one)) {
+            if let Some(why) = shared_failure(&one.step, &failed) {
+                self.take_back_late(one, why).await;
+            }
+        }
     }
+
+    /// Takes back a step that had succeeded by itself.
+    async fn take_back_late(&self, one: &mut Ended, why: String) {
+        let item = self.progress.item(&one.step.id.to_string(), 0);
+        (one.status, one.exit, one.note) = self.take_back(&one.step, why, &item).await;
+        one.error = error(one.exit, &one.note);
+        one.after = self.health(&one.step.id);
+        self.note(&one.step, one.status, one.error.as_ref());
+    }
+
+    fn health(&self, id: &Id) -> Health {
+        self.world.look(&goal(id), Health::of)
+    }
+}
+
+/// A look at a workload, whatever it runs.
+fn goal(id: &Id) -> Goal {
+    Goal {
+        id: id.clone(),
+        generation: 0,
+        wanted: Vec::new(),
+        pulls: Pulls::Refused,
+    }
+}
+
+/// Changed, and nothing of its own can tell whether it runs.
+fn unverified(one: &Ended) -> bool {
+    one.status == ChangeStatus::Applied && one.step.id.kind == Kind::CronJob
+}
+
+/// The image of `step` that could not be pulled, and by whom.
+fn shared_failure(step: &Step, failed: &BTreeMap<String, Id>) -> Option<String> {
+    step.wanted().into_iter().find_map(|(_, image)| {
+        let by = failed.get(&image)?;
+        Some(format!("{by} could not pull {image}"))
+    })
 }
 
 impl Ended {
     /// A step that was not tried, because the server would refuse it.
-    pub(crate) fn refused(step: Step, failure: &Failure) -> Self {
+    pub(crate) fn refused(step: Step, failure: &Failure, direction: Direction) -> Self {
         let (status, exit, note) = refused(failure);
         Self {
             error: error(exit, &note),
@@ -279,6 +431,8 @@ impl Ended {
             took: Duration::ZERO,
             before: Health::default(),
             after: Health::default(),
+            direction,
+            unpullable: Vec::new(),
         }
     }
 
@@ -292,6 +446,8 @@ impl Ended {
     /// What became of it, in two words.
     pub(crate) fn word(&self) -> &'static str {
         match self.status {
+            ChangeStatus::Applied if self.direction == Direction::Back => "put back",
+            ChangeStatus::Unchanged if self.step.is_watch() && self.note.is_empty() => "rolled out",
             ChangeStatus::Applied if self.step.id.kind.rolls() && self.note.is_empty() => {
                 "rolled out"
             }
@@ -342,3 +498,7 @@ fn error(exit: Exit, note: &str) -> Option<ErrorInfo> {
         hint: None,
     })
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

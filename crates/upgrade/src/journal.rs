@@ -13,7 +13,7 @@ use castlink_core::{
     Failure, Result,
     config::nearest,
     input::{self, Input},
-    record::{Change, ChangeStatus, Record},
+    record::{Change, ChangeStatus, ErrorInfo, Record},
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,10 @@ use crate::client::Cluster;
 
 const JOURNAL: &str = "journal.jsonl";
 const HEADER: &str = "run.json";
+
+/// The code of a change that was made and whose rollout has not ended: the next line about
+/// the same field says how it did.
+const UNFINISHED: &str = "unfinished";
 
 /// Where and when a run was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +35,7 @@ pub(crate) struct Header {
     pub(crate) namespace: String,
     pub(crate) context: String,
     pub(crate) server: String,
-    /// UTC.
+    /// UTC, with fractions of a second: as text it sorts by time.
     pub(crate) started: String,
 }
 
@@ -59,7 +63,7 @@ impl Journal {
             namespace: cluster.namespace.clone(),
             context: cluster.context.clone(),
             server: cluster.server.clone(),
-            started: started.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            started: started.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string(),
         };
         let file = open(&dir, &header).map_err(|err| {
             Failure::usage(format!(
@@ -89,6 +93,15 @@ impl Journal {
         wrote.map_err(|err| {
             Failure::failed(format!("writing the journal {}", self.dir.display())).because(err)
         })
+    }
+}
+
+/// What is noted of a step between its patch and the end of its rollout.
+pub(crate) fn unfinished() -> ErrorInfo {
+    ErrorInfo {
+        code: UNFINISHED.into(),
+        message: "patched; its rollout has not ended".into(),
+        hint: None,
     }
 }
 
@@ -133,20 +146,22 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The run called `text`: `last` (the last `apply`), a name, or a directory.
+    /// The run called `text`: `last` (the last `apply` of the namespace of `here`), a name,
+    /// or a directory.
     ///
     /// # Errors
     /// Exit 2 when there is none, or its journal cannot be read.
-    pub(crate) fn find(text: &str) -> Result<Self> {
+    pub(crate) fn find(text: &str, here: &Cluster) -> Result<Self> {
         if text.contains('/') || Path::new(text).join(JOURNAL).is_file() {
             return Self::read(Path::new(text));
         }
         let all = Self::all()?;
-        let wanted = if text == "last" {
-            all.iter().rev().find(|run| run.header.verb == "apply")
-        } else {
-            all.iter().find(|run| run.name == text)
-        };
+        if text == "last" {
+            return last(&all, &here.server, &here.namespace)
+                .cloned()
+                .ok_or_else(|| no_last(here));
+        }
+        let wanted = all.iter().find(|run| run.name == text);
         wanted.cloned().ok_or_else(|| {
             let names: Vec<&str> = all.iter().map(|run| run.name.as_str()).collect();
             let failure = Failure::usage(format!("there is no run `{text}` in {}", shown(runs())));
@@ -169,8 +184,13 @@ impl Run {
             .flatten()
             .filter_map(|entry| Self::read(&entry.path()).ok())
             .collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.sort_by(|a, b| a.key().cmp(&b.key()));
         Ok(all)
+    }
+
+    /// Names come from several programs and do not sort by time.
+    fn key(&self) -> (&str, &str) {
+        (&self.header.started, &self.name)
     }
 
     fn read(dir: &Path) -> Result<Self> {
@@ -217,13 +237,49 @@ impl Run {
         all.into_values().collect()
     }
 
-    /// How many fields ended with `status`.
+    /// How many fields ended with `status`; what was patched counts as applied even when
+    /// the run ended before its rollout.
     pub(crate) fn count(&self, status: ChangeStatus) -> usize {
-        self.changes
-            .iter()
-            .filter(|change| change.status == status)
-            .count()
+        let last = self.last_word();
+        last.filter(|change| change.status == status).count()
     }
+
+    /// How many fields have no ending: the run was interrupted.
+    pub(crate) fn unfinished(&self) -> usize {
+        let open = |change: &&Change| {
+            change.status == ChangeStatus::Planned
+                || change
+                    .error
+                    .as_ref()
+                    .is_some_and(|error| error.code == UNFINISHED)
+        };
+        self.last_word().filter(open).count()
+    }
+
+    /// The last line about each field.
+    fn last_word(&self) -> impl Iterator<Item = &Change> {
+        let lines = self.changes.iter();
+        let by_field: BTreeMap<(&str, &str), &Change> = lines
+            .map(|change| ((&*change.resource, &*change.field), change))
+            .collect();
+        by_field.into_values()
+    }
+}
+
+/// The last `apply` on `server` in `namespace`.
+fn last<'a>(all: &'a [Run], server: &str, namespace: &str) -> Option<&'a Run> {
+    all.iter().rev().find(|run| {
+        let header = &run.header;
+        header.verb == "apply" && header.server == server && header.namespace == namespace
+    })
+}
+
+fn no_last(here: &Cluster) -> Failure {
+    Failure::usage(format!(
+        "no run of `apply` in namespace {} of {}",
+        here.namespace, here.server
+    ))
+    .hint("choose the namespace with -n and the cluster with --context; `castlink-upgrade rollback` lists the runs")
 }
 
 /// Without the last line when a crash cut it short.
@@ -243,67 +299,5 @@ fn shown(dir: Result<PathBuf>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn change(field: &str, from: &str, to: &str, status: ChangeStatus) -> Change {
-        Change {
-            resource: "Deployment/web".into(),
-            field: field.into(),
-            from: Some(from.into()),
-            to: Some(to.into()),
-            owner: None,
-            status,
-            error: None,
-        }
-    }
-
-    fn header() -> Header {
-        Header {
-            castlink: 1,
-            verb: "apply".into(),
-            namespace: "castai-agent".into(),
-            context: "prod".into(),
-            server: "https://x".into(),
-            started: "2026-01-01 00:00:00".into(),
-        }
-    }
-
-    #[test]
-    fn a_journal_reads_back_even_when_cut_short() {
-        let dir = std::env::temp_dir().join(format!("castlink-journal-{}", std::process::id()));
-        let mut journal = Journal {
-            file: open(&dir, &header()).unwrap(),
-            dir: dir.clone(),
-        };
-        journal
-            .write([change("a", "1", "2", ChangeStatus::Planned)])
-            .unwrap();
-        journal
-            .write([change("a", "1", "2", ChangeStatus::Applied)])
-            .unwrap();
-        journal
-            .write([change("a", "2", "3", ChangeStatus::Planned)])
-            .unwrap();
-        journal
-            .file
-            .write_all(b"{\"castlink\":1,\"kind\":\"cha")
-            .unwrap();
-        let run = Run::find(dir.to_str().unwrap()).unwrap();
-        fs::remove_dir_all(&dir).unwrap();
-        assert_eq!(run.header, header());
-        assert_eq!(run.count(ChangeStatus::Applied), 1);
-        assert_eq!(
-            run.intended(),
-            [change("a", "1", "3", ChangeStatus::Planned)]
-        );
-    }
-
-    #[test]
-    fn a_missing_run_is_a_usage_error() {
-        assert_eq!(
-            Run::find("/nowhere/at/all").unwrap_err().exit(),
-            castlink_core::Exit::Usage
-        );
-    }
-}
+#[path = "journal_tests.rs"]
+mod tests;

@@ -27,6 +27,8 @@ pub(crate) enum Target {
     Private,
     /// It is public, and nothing says where it went.
     Unknown,
+    /// Its text is no image reference.
+    Invalid,
 }
 
 /// Targets by source reference.
@@ -45,16 +47,20 @@ impl Mapping {
     /// Exit 2 when stdin holds no `mirrored` records; the exit of the stage before when it
     /// failed as a whole.
     pub(crate) fn read(args: &SourceArgs, config: &Config) -> Result<Self> {
-        let registry = args.to.clone();
-        if args.input.is_none() {
-            let layout = args.layout.unwrap_or(config.mirror.layout);
-            return Ok(Self {
-                registry,
-                rule: Some(layout),
-                ..Self::default()
-            });
+        if args.input.is_some() {
+            return Self::from_input(input::read_stdin()?, args.to.clone());
         }
-        Self::from_input(input::read_stdin()?, registry)
+        let registry = args.to.clone().or_else(|| config.mirror.to.clone());
+        Ok(Self {
+            registry: Some(registry.ok_or_else(no_source)?),
+            rule: Some(args.layout.unwrap_or(config.mirror.layout)),
+            ..Self::default()
+        })
+    }
+
+    /// The registry that every image is taken to be in, when no record says so.
+    pub(crate) fn unchecked(&self) -> Option<&str> {
+        self.rule.and(self.registry.as_deref())
     }
 
     fn from_input(items: Vec<Input>, registry: Option<String>) -> Result<Self> {
@@ -63,15 +69,17 @@ impl Mapping {
             ..Self::default()
         };
         let mut summary = None;
+        let mut sources = 0;
         for item in items {
             match item {
                 Input::Record(Record::Mirrored(record)) => mapping.add(record)?,
                 Input::Record(Record::Summary(record)) => summary = Some(record),
-                Input::Record(_) | Input::Reference(_) | Input::Unknown(_) => {}
+                Input::Record(Record::Image(_)) | Input::Reference(_) => sources += 1,
+                Input::Record(_) | Input::Unknown(_) => {}
             }
         }
         if mapping.literal.is_empty() {
-            nothing_came(summary)?;
+            nothing_came(sources, summary)?;
         }
         Ok(mapping)
     }
@@ -113,7 +121,7 @@ impl Mapping {
     /// `docker.io/library/busybox`), or by the other public name of a CAST AI image.
     pub(crate) fn target(&self, literal: &str) -> Target {
         let Ok(image) = literal.parse::<ImageRef>() else {
-            return Target::Unknown;
+            return Target::Invalid;
         };
         if let Some(record) = self.record(&image) {
             return known(record);
@@ -170,19 +178,22 @@ fn known(record: &Mirrored) -> Target {
         },
         MirrorStatus::Planned => Target::Planned { to },
         MirrorStatus::Failed | MirrorStatus::Conflict => {
-            let reason = record
-                .error
-                .as_ref()
-                .map(|error| format!(": {}", error.message));
-            Target::Failed {
-                reason: format!(
-                    "{} was not mirrored{}",
-                    record.source,
-                    reason.unwrap_or_default()
-                ),
-            }
+            let why = record.error.as_ref().map_or("", |error| &error.message);
+            let reason = match without(why, &record.source) {
+                "" => format!("{} was not mirrored", record.source),
+                why => format!("{} was not mirrored: {why}", record.source),
+            };
+            Target::Failed { reason }
         }
     }
+}
+
+/// `message` without the reference it begins with.
+fn without<'a>(message: &'a str, source: &str) -> &'a str {
+    message
+        .strip_prefix(source)
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(message)
 }
 
 fn by_rule(image: &ImageRef, registry: &str, layout: Layout) -> Target {
@@ -213,148 +224,46 @@ fn at(target: &str, registry: &str) -> bool {
         .is_ok_and(|target| target.is_at(registry))
 }
 
-/// No record came: fine when the stage before says that there was nothing to do.
-fn nothing_came(summary: Option<Summary>) -> Result<()> {
+/// The pipe that ends in this command.
+const PIPE: &str =
+    "castlink-upgrade images | castlink-mirror copy - --to REGISTRY | castlink-upgrade apply -";
+
+/// Neither records nor a rule.
+fn no_source() -> Failure {
+    Failure::usage("nothing says where the images are").hint(format!(
+        "pipe records in and pass `-` ({PIPE}), or name the registry that holds them: --to REGISTRY, \
+         or `to` below [mirror] in castlink.toml"
+    ))
+}
+
+/// No record came: fine when the stage before says that there was nothing to do, and named
+/// no image either.
+fn nothing_came(sources: usize, summary: Option<Summary>) -> Result<()> {
     match summary {
-        Some(Summary { exit: Exit::Done, .. }) => Ok(()),
-        Some(Summary { exit, command, error, .. }) => {
-            let failure = Failure::new(exit, format!("{command} failed, so there is nothing to apply"));
+        Some(Summary {
+            exit,
+            command,
+            error,
+            ..
+        }) if exit != Exit::Done => {
+            let failure = Failure::new(
+                exit,
+                format!("{command} failed, so there is nothing to apply"),
+            );
             Err(match error {
                 Some(error) => failure.because(Failure::failed(error.message)),
                 None => failure,
             })
         }
-        None => Err(Failure::usage("no `mirrored` record on stdin").hint(
-            "castlink-upgrade images | castlink-mirror copy - --to REGISTRY | castlink-upgrade apply -",
-        )),
+        _ if sources > 0 => Err(Failure::usage(
+            "stdin names images, but no `mirrored` record says where they are",
+        )
+        .hint(format!("`castlink-mirror copy` goes in between: {PIPE}"))),
+        Some(_) => Ok(()),
+        None => Err(Failure::usage("no `mirrored` record on stdin").hint(PIPE)),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ECR: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
-
-    fn mirrored(source: &str, status: MirrorStatus) -> Input {
-        Input::Record(Record::Mirrored(Mirrored {
-            source: source.into(),
-            target: format!("{ECR}/{source}"),
-            digest: None,
-            platforms: vec!["linux/amd64".into()],
-            status,
-            bytes: 0,
-            error: None,
-        }))
-    }
-
-    fn to(source: &str) -> Target {
-        Target::Mirrored {
-            to: format!("{ECR}/{source}"),
-            platforms: vec!["linux/amd64".into()],
-        }
-    }
-
-    #[test]
-    fn a_reference_is_found_by_text_meaning_and_twin() {
-        let items = vec![
-            mirrored("busybox:1", MirrorStatus::Copied),
-            mirrored("ghcr.io/castai/images/agent:v1", MirrorStatus::Present),
-            mirrored("nvcr.io/x/dcgm:1", MirrorStatus::Failed),
-            mirrored("nvcr.io/x/later:1", MirrorStatus::Planned),
-        ];
-        let mapping = Mapping::from_input(items, None).unwrap();
-        for (literal, want) in [
-            ("busybox:1", to("busybox:1")),
-            ("docker.io/library/busybox:1", to("busybox:1")),
-            ("busybox:2", Target::Unknown),
-            (
-                "us-docker.pkg.dev/castai-hub/library/agent:v1",
-                to("ghcr.io/castai/images/agent:v1"),
-            ),
-            (
-                "nvcr.io/x/dcgm:1",
-                Target::Failed {
-                    reason: "nvcr.io/x/dcgm:1 was not mirrored".into(),
-                },
-            ),
-            (
-                "nvcr.io/x/later:1",
-                Target::Planned {
-                    to: format!("{ECR}/nvcr.io/x/later:1"),
-                },
-            ),
-            (
-                "999999999999.dkr.ecr.eu-west-1.amazonaws.com/x:1",
-                Target::Private,
-            ),
-            ("NOT A REF", Target::Unknown),
-        ] {
-            assert_eq!(mapping.target(literal), want, "{literal}");
-        }
-    }
-
-    #[test]
-    fn a_rule_maps_everything_public() {
-        let mapping = Mapping {
-            registry: Some(ECR.into()),
-            rule: Some(Layout::Full),
-            ..Mapping::default()
-        };
-        assert_eq!(
-            mapping.target("busybox"),
-            Target::Mirrored {
-                to: format!("{ECR}/busybox:latest"),
-                platforms: vec![]
-            }
-        );
-        assert_eq!(
-            mapping.target(&format!("{ECR}/busybox:latest")),
-            Target::Private
-        );
-    }
-
-    #[test]
-    fn an_empty_stdin_tells_why() {
-        let summary = |exit| {
-            Input::Record(Record::Summary(Summary {
-                command: "castlink-mirror copy".into(),
-                exit,
-                seconds: 0.0,
-                counts: Default::default(),
-                error: None,
-            }))
-        };
-        assert_eq!(
-            Mapping::from_input(vec![], None).unwrap_err().exit(),
-            Exit::Usage
-        );
-        assert_eq!(
-            Mapping::from_input(vec![summary(Exit::Unreachable)], None)
-                .unwrap_err()
-                .exit(),
-            Exit::Unreachable
-        );
-        assert!(Mapping::from_input(vec![summary(Exit::Done)], None).is_ok());
-    }
-
-    #[test]
-    fn several_targets_need_a_choice() {
-        let other = |registry: &str| {
-            let mut item = mirrored("busybox:1", MirrorStatus::Copied);
-            if let Input::Record(Record::Mirrored(record)) = &mut item {
-                record.target = format!("{registry}/busybox:1");
-            }
-            item
-        };
-        let items = || vec![other(ECR), other("r.example")];
-        assert_eq!(
-            Mapping::from_input(items(), None).unwrap_err().exit(),
-            Exit::Usage
-        );
-        let mapping = Mapping::from_input(items(), Some("r.example".into())).unwrap();
-        assert!(
-            matches!(mapping.target("busybox:1"), Target::Mirrored { to, .. } if to == "r.example/busybox:1")
-        );
-    }
-}
+#[path = "mapping_tests.rs"]
+mod tests;

@@ -2,13 +2,16 @@
 //! Pure; it prints nothing and calls nothing.
 
 use castlink_core::{
-    Exit, ImageRef,
+    Exit,
     record::{Change, ChangeStatus, ErrorInfo},
 };
 
 use crate::{
+    cluster::Observed,
     mapping::{Mapping, Target},
     nodes::Nodes,
+    pods::PodView,
+    rollout::verdict::pending,
     workload::{Id, ImageField, Kind, Slot, Workload},
 };
 
@@ -35,8 +38,14 @@ pub(crate) struct Step {
 /// The decision for one workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Every reference is private already.
+    /// Every reference is private already, and runs.
     Unchanged,
+    /// Every reference is private already, but the rollout is not complete: an earlier run
+    /// was interrupted, or failed. Nothing is patched; `from` and `to` are the same.
+    Watch {
+        fields: Vec<Replacement>,
+        missing: String,
+    },
     /// All replacements together, in one patch.
     Patch(Vec<Replacement>),
     /// Left alone as a whole, because one of its images cannot be used.
@@ -68,9 +77,14 @@ impl Plan {
             .filter(|step| matches!(step.action, Action::Patch(_)))
     }
 
-    /// True when nothing is to be patched.
+    /// The steps that only wait for a rollout that is under way.
+    pub(crate) fn watches(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.is_watch())
+    }
+
+    /// True when nothing is to be patched and nothing to be waited for.
     pub(crate) fn is_empty(&self) -> bool {
-        self.patches().next().is_none()
+        self.patches().chain(self.watches()).next().is_none()
     }
 }
 
@@ -83,9 +97,18 @@ impl Step {
         }
     }
 
+    /// True when it changes nothing and only waits.
+    pub(crate) fn is_watch(&self) -> bool {
+        matches!(self.action, Action::Watch { .. })
+    }
+
     /// The references wanted, by slot.
     pub(crate) fn wanted(&self) -> Vec<(Slot, String)> {
-        self.replacements()
+        let fields = match &self.action {
+            Action::Watch { fields, .. } => fields,
+            _ => self.replacements(),
+        };
+        fields
             .iter()
             .map(|one| (one.slot.clone(), one.to.clone()))
             .collect()
@@ -108,9 +131,10 @@ impl Step {
     pub(crate) fn changes(&self, status: ChangeStatus, error: Option<&ErrorInfo>) -> Vec<Change> {
         let fields = match &self.action {
             Action::Unchanged => &[][..],
-            Action::Patch(fields) | Action::Skip { fields, .. } | Action::Report { fields, .. } => {
-                fields
-            }
+            Action::Patch(fields)
+            | Action::Watch { fields, .. }
+            | Action::Skip { fields, .. }
+            | Action::Report { fields, .. } => fields,
         };
         fields
             .iter()
@@ -145,26 +169,27 @@ pub(crate) enum Trust {
 }
 
 /// Decides what to do with each workload.
-pub(crate) fn plan(workloads: &[Workload], nodes: &Nodes, mapping: &Mapping, trust: Trust) -> Plan {
-    let mut steps: Vec<Step> = workloads
+pub(crate) fn plan(seen: &Observed, mapping: &Mapping, trust: Trust) -> Plan {
+    let mut steps: Vec<Step> = seen
+        .workloads
         .iter()
         .filter(|workload| !(workload.id.kind == Kind::Job && workload.controller.is_some()))
         .map(|workload| Step {
             id: workload.id.clone(),
             owner: workload.owner.clone(),
             ordered: workload.ordered,
-            action: action(workload, nodes, mapping, trust),
+            action: action(workload, seen, mapping, trust),
         })
         .collect();
     steps.sort_by_key(|step| (!step.id.name.starts_with(OPERATOR), step.id.clone()));
     Plan { steps }
 }
 
-fn action(workload: &Workload, nodes: &Nodes, mapping: &Mapping, trust: Trust) -> Action {
+fn action(workload: &Workload, seen: &Observed, mapping: &Mapping, trust: Trust) -> Action {
     let mut fields = Vec::new();
     let mut obstacle = None;
     for field in &workload.fields {
-        match decide(field, workload, nodes, mapping, trust) {
+        match decide(field, workload, &seen.nodes, mapping, trust) {
             Decision::Keep => {}
             Decision::Replace(to) => fields.push(replacement(field, to)),
             Decision::Obstacle(reason) => {
@@ -174,7 +199,7 @@ fn action(workload: &Workload, nodes: &Nodes, mapping: &Mapping, trust: Trust) -
         }
     }
     if fields.is_empty() {
-        return Action::Unchanged;
+        return in_place(workload, seen);
     }
     match (unpatchable(workload), obstacle) {
         (Some((reason, Exit::Done)), _) => Action::Report { fields, reason },
@@ -189,6 +214,26 @@ fn action(workload: &Workload, nodes: &Nodes, mapping: &Mapping, trust: Trust) -
             exit: Exit::Partial,
         },
         (None, None) => Action::Patch(fields),
+    }
+}
+
+/// Nothing to patch; do the references run as well?
+fn in_place(workload: &Workload, seen: &Observed) -> Action {
+    let pods: Vec<&PodView> = seen
+        .pods
+        .iter()
+        .filter(|pod| pod.belongs_to(&workload.id))
+        .collect();
+    match pending(workload, &pods, &seen.nodes) {
+        None => Action::Unchanged,
+        Some(missing) => Action::Watch {
+            fields: workload
+                .fields
+                .iter()
+                .map(|field| replacement(field, field.literal.clone()))
+                .collect(),
+            missing,
+        },
     }
 }
 
@@ -220,6 +265,9 @@ fn decide(
             field.literal
         )),
         Target::Failed { reason } => Decision::Obstacle(reason),
+        Target::Invalid => {
+            Decision::Obstacle(format!("`{}` is not an image reference", field.literal))
+        }
         Target::Unknown => Decision::Obstacle(format!(
             "no record says where {} was mirrored to",
             field.literal
@@ -269,14 +317,6 @@ fn unpatchable(workload: &Workload) -> Option<(String, Exit)> {
         _ => return None,
     };
     Some((reason.into(), Exit::Done))
-}
-
-/// True when `literal` names an image outside the private registry. A text that is no
-/// reference is not: it was not an image to begin with.
-pub(crate) fn is_public(literal: &str, registry: Option<&str>) -> bool {
-    literal
-        .parse::<ImageRef>()
-        .is_ok_and(|image| !crate::mapping::is_private(&image, registry))
 }
 
 #[cfg(test)]

@@ -100,8 +100,9 @@ impl Cluster {
 /// its pods in order needs a push when one of them is broken.
 fn rights(plan: &Plan) -> Vec<Right> {
     let mut rights = BTreeSet::new();
-    for step in plan.patches() {
-        rights.extend(["get", "list", "watch", "patch"].map(|verb| (verb, step.id.kind)));
+    rights.extend(plan.patches().map(|step| ("patch", step.id.kind)));
+    for step in plan.patches().chain(plan.watches()) {
+        rights.extend(["get", "list", "watch"].map(|verb| (verb, step.id.kind)));
         if step.ordered {
             rights.insert(("delete", Kind::Pod));
         }

@@ -10,7 +10,7 @@ use castlink_core::{
 };
 
 use crate::{
-    engine::Ended,
+    engine::{Direction, Ended},
     owner,
     plan::{Action, Plan, Replacement, Step},
     session::Session,
@@ -48,6 +48,9 @@ fn step_lines(step: &Step, registry: Option<&str>) -> Vec<String> {
     let head = |mark, end: &str| format!("{} {}{owner}{end}", symbol(mark), step.id);
     match &step.action {
         Action::Unchanged => vec![head('=', "")],
+        Action::Watch { missing, .. } => {
+            vec![head('~', &format!("  rollout under way: {missing}"))]
+        }
         Action::Patch(fields) => {
             let lines = fields
                 .iter()
@@ -71,7 +74,7 @@ fn arrow(one: &Replacement, registry: Option<&str>) -> String {
 
 fn planned(step: &Step) -> ChangeStatus {
     match step.action {
-        Action::Patch(_) => ChangeStatus::Planned,
+        Action::Patch(_) | Action::Watch { .. } => ChangeStatus::Planned,
         Action::Unchanged => ChangeStatus::Unchanged,
         Action::Skip { .. } | Action::Report { .. } => ChangeStatus::Skipped,
     }
@@ -92,8 +95,12 @@ fn told(step: &Step) -> Option<ErrorInfo> {
 fn totals(plan: &Plan) -> String {
     let number =
         |want: fn(&Action) -> bool| plan.steps.iter().filter(|step| want(&step.action)).count();
+    let watched = match plan.watches().count() {
+        0 => String::new(),
+        watched => format!("{watched} under way, "),
+    };
     format!(
-        "{} to patch, {} unchanged, {} left alone",
+        "{} to patch, {watched}{} unchanged, {} left alone",
         count(
             number(|action| matches!(action, Action::Patch(_))),
             "workload"
@@ -137,7 +144,7 @@ pub(crate) fn nothing_to_do(plan: &Plan, printer: &Printer) {
 }
 
 /// The endings: a table of before and after, and the records.
-pub(crate) fn ended(plan: &Plan, ended: &[Ended], printer: &Printer) {
+pub(crate) fn ended(plan: &Plan, ended: &[Ended], direction: Direction, printer: &Printer) {
     let head = ["WORKLOAD", "BEFORE", "AFTER", "TIME", "RESULT"]
         .map(String::from)
         .to_vec();
@@ -156,6 +163,9 @@ pub(crate) fn ended(plan: &Plan, ended: &[Ended], printer: &Printer) {
             one.word(),
             one.note
         ));
+    }
+    if direction == Direction::Back {
+        return;
     }
     let applied = plan.patches().filter(|step| {
         ended
@@ -235,7 +245,8 @@ pub(crate) fn counted(exit: Exit, plan: &Plan, ended: &[Ended]) -> Outcome {
         action(|action| matches!(action, Action::Skip { .. } | Action::Report { .. })),
     );
     if ended.is_empty() {
-        return outcome.count("planned", plan.patches().count() as u64);
+        let planned = plan.patches().chain(plan.watches()).count();
+        return outcome.count("planned", planned as u64);
     }
     outcome
         .count("applied", status(ChangeStatus::Applied))

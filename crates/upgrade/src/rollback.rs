@@ -14,6 +14,7 @@ use castlink_core::{
 use crate::{
     apply::{Execution, execute},
     args::{self, RollbackArgs},
+    client::Cluster,
     engine::Direction,
     journal::Run,
     plan::{Action, Plan, Replacement, Step},
@@ -26,7 +27,8 @@ pub(crate) async fn run(args: RollbackArgs, context: &Context) -> Result<Outcome
     let Some(name) = &args.run else {
         return list(context);
     };
-    let run = Run::find(name)?;
+    let here = Cluster::connect(&context.config.kube, &context.printer).await?;
+    let run = Run::find(name, &here)?;
     let mut context = context.clone();
     context
         .config
@@ -154,6 +156,7 @@ fn list(context: &Context) -> Result<Outcome> {
             "CONTEXT",
             "CHANGED",
             "ROLLED BACK",
+            "UNFINISHED",
         ]
         .map(String::from)
         .to_vec(),
@@ -174,12 +177,13 @@ fn row(run: &Run) -> Vec<String> {
     let header = &run.header;
     vec![
         run.name.clone(),
-        header.started.clone(),
+        header.started.chars().take(19).collect(),
         header.verb.clone(),
         header.namespace.clone(),
         header.context.clone(),
         run.count(ChangeStatus::Applied).to_string(),
         run.count(ChangeStatus::RolledBack).to_string(),
+        run.unfinished().to_string(),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! `status`: is any public reference left, in what would be started or in what runs?
 
 use castlink_core::{
-    Context, Exit, Result,
+    Context, Exit, ImageRef, Result,
     app::Outcome,
     printer::{count, symbol},
     record::{Check, CheckStatus, Record},
@@ -10,17 +10,21 @@ use castlink_core::{
 use crate::{
     args::StatusArgs,
     cluster::Observed,
-    plan::is_public,
+    mapping::is_private,
     pods::PodView,
     rollout::cause,
     session::Session,
-    workload::{Kind, Workload},
+    workload::{ImageField, Kind, Workload},
 };
 
 /// Checks templates and pods; exit 3 when a public reference is left.
 pub(crate) async fn run(args: StatusArgs, context: &Context) -> Result<Outcome> {
     let session = Session::open(context).await?;
-    let checks = checks(&session.seen, args.to.as_deref());
+    let private = Private {
+        only: args.to,
+        also: context.config.mirror.to.clone(),
+    };
+    let checks = checks(&session.seen, &private);
     let printer = session.printer();
     for check in &checks {
         printer.record(&Record::Check(check.clone()));
@@ -69,31 +73,70 @@ fn line(check: &Check) -> String {
     format!("{mark} {}: {}{hint}", check.subject, check.detail)
 }
 
+/// Which registries are private.
+#[derive(Debug, Default)]
+struct Private {
+    /// Named on the command line: this one, and no other.
+    only: Option<String>,
+    /// Of the configuration: this one, and every ECR registry.
+    also: Option<String>,
+}
+
+impl Private {
+    fn covers(&self, image: &ImageRef) -> bool {
+        let also = self.also.as_deref().filter(|_| self.only.is_none());
+        is_private(image, self.only.as_deref()) || also.is_some_and(|at| image.is_at(at))
+    }
+
+    /// What keeps `literal` from being private: `is busybox:1`; none when it is.
+    fn objection(&self, literal: &str) -> Option<String> {
+        match literal.parse::<ImageRef>() {
+            Ok(image) if self.covers(&image) => None,
+            Ok(_) => Some(format!("is {literal}")),
+            Err(_) => Some(format!("is `{literal}`, which is not an image reference")),
+        }
+    }
+
+    /// True for an image of another registry. A text that is no reference is not one.
+    fn is_public(&self, literal: &str) -> bool {
+        literal
+            .parse::<ImageRef>()
+            .is_ok_and(|image| !self.covers(&image))
+    }
+}
+
 /// One check per workload, and one per pod that deserves a look.
-fn checks(seen: &Observed, registry: Option<&str>) -> Vec<Check> {
+fn checks(seen: &Observed, private: &Private) -> Vec<Check> {
     let templates = seen
         .workloads
         .iter()
         .filter(|workload| !(workload.id.kind == Kind::Job && workload.controller.is_some()));
     let pods = seen.pods.iter().filter(|pod| !pod.terminating);
     templates
-        .map(|workload| template(workload, registry))
-        .chain(pods.filter_map(|pod| running(pod, seen, registry)))
+        .map(|workload| template(workload, private))
+        .chain(pods.filter_map(|pod| running(pod, seen, private)))
         .collect()
 }
 
-fn template(workload: &Workload, registry: Option<&str>) -> Check {
+fn template(workload: &Workload, private: &Private) -> Check {
     let public: Vec<String> = workload
         .fields
         .iter()
-        .filter(|field| is_public(&field.literal, registry))
-        .map(|field| format!("{} is {}", field.slot, field.literal))
+        .filter_map(|field| {
+            let objection = private.objection(&field.literal)?;
+            Some(format!("{} {objection}", field.slot))
+        })
         .collect();
+    let invalid = |field: &ImageField| field.literal.parse::<ImageRef>().is_err();
     let (status, hint) = match (public.is_empty(), workload.id.kind) {
         (true, _) => (CheckStatus::Ok, None),
         (false, Kind::Job) => (
             CheckStatus::Warn,
             Some("a Job is immutable: set the image in the chart's values"),
+        ),
+        (false, _) if workload.fields.iter().any(invalid) => (
+            CheckStatus::Fail,
+            Some("correct the reference in the chart's values or the manifest"),
         ),
         (false, _) => (CheckStatus::Fail, Some("castlink-upgrade apply")),
     };
@@ -111,7 +154,7 @@ fn template(workload: &Workload, registry: Option<&str>) -> Check {
 }
 
 /// A pod that runs a public image although its template holds none, or that is not ready.
-fn running(pod: &PodView, seen: &Observed, registry: Option<&str>) -> Option<Check> {
+fn running(pod: &PodView, seen: &Observed, private: &Private) -> Option<Check> {
     let check = |id: &str, status, detail: String| Check {
         id: id.into(),
         status,
@@ -122,7 +165,7 @@ fn running(pod: &PodView, seen: &Observed, registry: Option<&str>) -> Option<Che
     let public = pod
         .images
         .iter()
-        .find(|(_, image)| is_public(image, registry));
+        .find(|(_, image)| private.is_public(image));
     if let Some((slot, image)) = public.filter(|_| pod.maker.is_some()) {
         let of_job = pod.maker.as_ref().is_some_and(|(kind, _)| kind == "Job");
         let status = if of_job {
@@ -186,8 +229,9 @@ mod tests {
             ],
             nodes: None,
         };
-        let found = |registry| {
-            let checks = checks(&seen, registry);
+        let found = |only: Option<&str>| {
+            let only = only.map(str::to_owned);
+            let checks = checks(&seen, &Private { only, also: None });
             checks
                 .iter()
                 .map(|check| (check.id.clone(), check.status))
@@ -208,5 +252,27 @@ mod tests {
             ]
         );
         assert_eq!(found(Some("other.example"))[0], check("template", Fail));
+    }
+
+    #[test]
+    fn what_is_private_is_told_from_what_is_no_reference() {
+        let private = Private {
+            only: None,
+            also: Some("r.example/mirror".into()),
+        };
+        for (literal, want) in [
+            (format!("{ECR}/a:1"), None),
+            ("r.example/mirror/a:1".into(), None),
+            ("a:1".into(), Some("is a:1")),
+            (
+                "${IMAGE}".into(),
+                Some("is `${IMAGE}`, which is not an image reference"),
+            ),
+        ] {
+            assert_eq!(private.objection(&literal).as_deref(), want, "{literal}");
+        }
+        let check = template(&workload(Kind::Deployment, "${IMAGE}"), &private);
+        assert_eq!(check.status, CheckStatus::Fail);
+        assert!(check.detail.contains("not an image reference"), "{check:?}");
     }
 }

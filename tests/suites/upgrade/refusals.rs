@@ -164,9 +164,24 @@ async fn mistakes_in_the_call_are_usage_errors() -> Result<()> {
             "there is no run `no-such-run`",
         ),
         (&["apply", "-"], "no `mirrored` record on stdin"),
+        (
+            &["rollback", "last"],
+            "no run of `apply` in namespace castai-agnet",
+        ),
     ] {
         let outcome = scene.upgrade(args)?.run().await?.expect_code(2)?;
         ensure!(outcome.stderr.contains(want), "{want}: {outcome}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn images_without_the_mirror_in_between_are_a_usage_error() -> Result<()> {
+    let scene = Scene::new("forgotten").await?;
+    scene.create("Deployment", "web", 0, GOOD).await?;
+    let images = scene.upgrade(&["images", "-o", "json"])?.run().await?;
+    let apply = scene.upgrade(&["apply", "-"])?.stdin(images.stdout);
+    let outcome = apply.run().await?.expect_code(2)?;
+    ensure!(outcome.stderr.contains("castlink-mirror copy"), "{outcome}");
     Ok(())
 }

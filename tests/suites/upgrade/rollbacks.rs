@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use castlink_tests::process::wait_until;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::harness::{
@@ -72,6 +72,72 @@ async fn a_crash_shortly_after_success_is_a_failure() -> Result<()> {
             .contains("pod hopeful-"),
         "{change}"
     );
+    Ok(())
+}
+
+/// What an interrupted run leaves: the template is as wanted, the pods are not.
+#[tokio::test]
+async fn a_second_run_reports_what_the_first_left_broken() -> Result<()> {
+    let scene = Scene::new("left-broken").await?;
+    scene.create("Deployment", "absent", 1, NOWHERE).await?;
+    let records = [scene.copied(NOWHERE)];
+    scene
+        .apply(&records, &["--soak", "0s", "--rollback", "none"])
+        .await?
+        .expect_code(4)?;
+    let before = scene.generations().await?;
+
+    let plan = ["plan", "-", "--exit-code"];
+    let plan = scene.upgrade(&plan)?.stdin(records[0].to_string());
+    let plan = plan.run().await?.expect_code(3)?;
+    ensure!(
+        plan.stdout
+            .contains("rollout under way: 1 of the old revision left; pod absent-"),
+        "{plan}"
+    );
+
+    let again = ["apply", "-", "--timeout", "15s", "-o", "json"];
+    let again = scene.upgrade(&again)?.stdin(records[0].to_string());
+    let again = again.run().await?.expect_code(4)?;
+    let change = change(&again, "Deployment/absent")?;
+    ensure!(change["status"] == "failed", "{change}");
+    let message = change["error"]["message"].to_string();
+    ensure!(
+        message.contains("pod absent-") && message.contains("this run changed nothing here"),
+        "{message}"
+    );
+    assert_eq!(scene.generations().await?, before, "nothing was patched");
+    let list = scene.upgrade(&["rollback"])?.run().await?.expect_code(0)?;
+    ensure!(
+        list.stdout.matches(" apply ").count() == 1,
+        "a run that changes nothing has no journal: {list}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cron_job_goes_back_with_the_image_that_others_cannot_pull() -> Result<()> {
+    let scene = Scene::new("cron-back").await?;
+    scene.create("Deployment", "absent", 1, NOWHERE).await?;
+    for (name, image) in [("doomed", NOWHERE), ("fine", GOOD)] {
+        let containers = json!([{"name": "app", "image": image}]);
+        let template = json!({"spec": {"restartPolicy": "Never", "containers": containers}});
+        let object = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name},
+            "spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": template}}}});
+        let object = serde_json::from_value(object)?;
+        let api = scene.api("CronJob");
+        api.create(&PostParams::default(), &object).await?;
+    }
+    let records = [scene.copied(GOOD), scene.copied(NOWHERE)];
+    let outcome = scene
+        .apply(&records, &["--soak", "0s"])
+        .await?
+        .expect_code(5)?;
+    assert_eq!(change(&outcome, "CronJob/fine")?["status"], "applied");
+    let doomed = change(&outcome, "CronJob/doomed")?;
+    ensure!(doomed["status"] == "rolled_back", "{doomed}");
+    let why = doomed["error"]["message"].to_string();
+    ensure!(why.contains("Deployment/absent could not pull"), "{why}");
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use crate::{
     nodes::{self, Nodes},
     patch::generation,
     pods::PodView,
-    workload::{Id, Kind, Slot, image_fields},
+    workload::{Id, Kind, Slot, Workload, image_fields},
 };
 
 /// What is known about one rollout at one moment.
@@ -153,11 +153,7 @@ fn on_dead_node(look: &Look<'_>, pod: &PodView) -> bool {
 fn unfinished(look: &Look<'_>, data: &Value) -> Option<Verdict> {
     let counts = Counts::of(look.id.kind, data);
     let dead = dead_nodes(look);
-    let spared = if look.id.kind == Kind::DaemonSet {
-        i64::try_from(dead.len()).unwrap_or(0)
-    } else {
-        0
-    };
+    let spared = spared(look.id.kind, &dead);
     let missing = counts
         .missing(spared)
         .or_else(|| pods_missing(look, &counts, spared));
@@ -229,6 +225,46 @@ fn dead_note(look: &Look<'_>) -> Option<String> {
             dead.join(", ")
         )
     })
+}
+
+/// What the rollout of a workload that is not to be changed still lacks; none when it is
+/// complete, or when nothing rolls. The counters decide alone: a webhook may have given the
+/// pods other references than the template's.
+pub(crate) fn pending(workload: &Workload, pods: &[&PodView], nodes: &Nodes) -> Option<String> {
+    let data = &workload.object.data;
+    let kind = workload.id.kind;
+    if !kind.rolls() || workload.fields.is_empty() || standstill(kind, data).is_some() {
+        return None;
+    }
+    let generation = generation(&workload.object);
+    if number(data, "/status/observedGeneration") < generation {
+        return Some("its controller has not seen the last change yet".into());
+    }
+    let wanted: Vec<(Slot, String)> = workload
+        .fields
+        .iter()
+        .map(|field| (field.slot.clone(), field.literal.clone()))
+        .collect();
+    let look = Look {
+        id: &workload.id,
+        object: Some(&workload.object),
+        generation,
+        wanted: &wanted,
+        pulls: Pulls::Refused,
+        pods: pods.to_vec(),
+        nodes,
+    };
+    let missing = Counts::of(kind, data).missing(spared(kind, &dead_nodes(&look)))?;
+    Some(explained(&look, missing))
+}
+
+/// The pods that a DaemonSet cannot have now: those on nodes that are not ready.
+fn spared(kind: Kind, dead: &[String]) -> i64 {
+    if kind == Kind::DaemonSet {
+        i64::try_from(dead.len()).unwrap_or(0)
+    } else {
+        0
+    }
 }
 
 /// The counters of a workload's status, under one set of names.

@@ -1,0 +1,179 @@
+//! Where references lead, as cases.
+
+use super::*;
+
+const ECR: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+
+fn mirrored(source: &str, status: MirrorStatus) -> Input {
+    Input::Record(Record::Mirrored(Mirrored {
+        source: source.into(),
+        target: format!("{ECR}/{source}"),
+        digest: None,
+        platforms: vec!["linux/amd64".into()],
+        status,
+        bytes: 0,
+        error: None,
+    }))
+}
+
+fn to(source: &str) -> Target {
+    Target::Mirrored {
+        to: format!("{ECR}/{source}"),
+        platforms: vec!["linux/amd64".into()],
+    }
+}
+
+#[test]
+fn a_reference_is_found_by_text_meaning_and_twin() {
+    let items = vec![
+        mirrored("busybox:1", MirrorStatus::Copied),
+        mirrored("ghcr.io/castai/images/agent:v1", MirrorStatus::Present),
+        mirrored("nvcr.io/x/dcgm:1", MirrorStatus::Failed),
+        mirrored("nvcr.io/x/later:1", MirrorStatus::Planned),
+    ];
+    let mapping = Mapping::from_input(items, None).unwrap();
+    for (literal, want) in [
+        ("busybox:1", to("busybox:1")),
+        ("docker.io/library/busybox:1", to("busybox:1")),
+        ("busybox:2", Target::Unknown),
+        (
+            "us-docker.pkg.dev/castai-hub/library/agent:v1",
+            to("ghcr.io/castai/images/agent:v1"),
+        ),
+        (
+            "nvcr.io/x/dcgm:1",
+            Target::Failed {
+                reason: "nvcr.io/x/dcgm:1 was not mirrored".into(),
+            },
+        ),
+        (
+            "nvcr.io/x/later:1",
+            Target::Planned {
+                to: format!("{ECR}/nvcr.io/x/later:1"),
+            },
+        ),
+        (
+            "999999999999.dkr.ecr.eu-west-1.amazonaws.com/x:1",
+            Target::Private,
+        ),
+        ("NOT A REF", Target::Invalid),
+    ] {
+        assert_eq!(mapping.target(literal), want, "{literal}");
+    }
+}
+
+#[test]
+fn a_rule_maps_everything_public() {
+    let mapping = Mapping {
+        registry: Some(ECR.into()),
+        rule: Some(Layout::Full),
+        ..Mapping::default()
+    };
+    assert_eq!(
+        mapping.target("busybox"),
+        Target::Mirrored {
+            to: format!("{ECR}/busybox:latest"),
+            platforms: vec![]
+        }
+    );
+    assert_eq!(
+        mapping.target(&format!("{ECR}/busybox:latest")),
+        Target::Private
+    );
+}
+
+#[test]
+fn an_empty_stdin_tells_why() {
+    let summary = |exit| {
+        Input::Record(Record::Summary(Summary {
+            command: "castlink-mirror copy".into(),
+            exit,
+            seconds: 0.0,
+            counts: Default::default(),
+            error: None,
+        }))
+    };
+    assert_eq!(
+        Mapping::from_input(vec![], None).unwrap_err().exit(),
+        Exit::Usage
+    );
+    assert_eq!(
+        Mapping::from_input(vec![summary(Exit::Unreachable)], None)
+            .unwrap_err()
+            .exit(),
+        Exit::Unreachable
+    );
+    assert!(Mapping::from_input(vec![summary(Exit::Done)], None).is_ok());
+    let forgotten = vec![
+        Input::Reference("a:1".parse().unwrap()),
+        summary(Exit::Done),
+    ];
+    let failure = Mapping::from_input(forgotten, None).unwrap_err();
+    assert_eq!(failure.exit(), Exit::Usage);
+    assert!(
+        failure
+            .hint_text()
+            .unwrap()
+            .contains("castlink-mirror copy")
+    );
+}
+
+#[test]
+fn the_registry_comes_from_the_flag_or_the_configuration() {
+    let mut config = Config::default();
+    let mut args = SourceArgs {
+        input: None,
+        to: None,
+        layout: None,
+    };
+    let failure = Mapping::read(&args, &config).unwrap_err();
+    assert_eq!(failure.exit(), Exit::Usage);
+    let hint = failure.hint_text().unwrap();
+    assert!(
+        hint.contains("`-`") && hint.contains("--to REGISTRY"),
+        "{hint}"
+    );
+    config.mirror.to = Some("r.example".into());
+    let unchecked = |args: &SourceArgs| {
+        let mapping = Mapping::read(args, &config).unwrap();
+        mapping.unchecked().map(str::to_owned)
+    };
+    assert_eq!(unchecked(&args).as_deref(), Some("r.example"));
+    args.to = Some(ECR.into());
+    assert_eq!(unchecked(&args).as_deref(), Some(ECR));
+}
+
+#[test]
+fn a_failure_names_its_reference_once() {
+    let mut item = mirrored("busybox:1", MirrorStatus::Failed);
+    if let Input::Record(Record::Mirrored(record)) = &mut item {
+        record.error = Some(castlink_core::record::ErrorInfo {
+            code: "failed".into(),
+            message: "busybox:1: not found in docker.io".into(),
+            hint: None,
+        });
+    }
+    let mapping = Mapping::from_input(vec![item], None).unwrap();
+    let reason = "busybox:1 was not mirrored: not found in docker.io".to_owned();
+    assert_eq!(mapping.target("busybox:1"), Target::Failed { reason });
+}
+
+#[test]
+fn several_targets_need_a_choice() {
+    let other = |registry: &str| {
+        let mut item = mirrored("busybox:1", MirrorStatus::Copied);
+        if let Input::Record(Record::Mirrored(record)) = &mut item {
+            record.target = format!("{registry}/busybox:1");
+        }
+        item
+    };
+    let items = || vec![other(ECR), other("r.example")];
+    assert_eq!(
+        Mapping::from_input(items(), None).unwrap_err().exit(),
+        Exit::Usage
+    );
+    let mapping = Mapping::from_input(items(), Some("r.example".into())).unwrap();
+    assert!(
+        matches!(mapping.target("busybox:1"), Target::Mirrored { to, .. } if to == "r.example/busybox:1")
+    );
+}
