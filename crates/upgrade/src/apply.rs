@@ -17,7 +17,8 @@ use tokio::sync::Semaphore;
 
 use crate::{
     args::{ApplyArgs, PlanArgs, Rollback, RolloutArgs, SourceArgs},
-    engine::{Direction, Ended, Engine},
+    ended::{Direction, Ended},
+    engine::Engine,
     journal::Journal,
     mapping::Mapping,
     plan::{Action, Plan, Step, Trust, plan},

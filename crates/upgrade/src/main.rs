@@ -14,6 +14,7 @@ mod apply;
 mod args;
 mod client;
 mod cluster;
+mod ended;
 mod engine;
 mod images;
 mod journal;

@@ -10,7 +10,7 @@ use castlink_core::{
 };
 
 use crate::{
-    engine::{Direction, Ended},
+    ended::{Direction, Ended},
     owner,
     plan::{Action, Plan, Replacement, Step},
     session::Session,

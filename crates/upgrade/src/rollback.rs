@@ -15,7 +15,7 @@ use crate::{
     apply::{Execution, execute},
     args::{self, RollbackArgs},
     client::Cluster,
-    engine::Direction,
+    ended::Direction,
     journal::Run,
     plan::{Action, Plan, Replacement, Step},
     session::Session,
