@@ -26,7 +26,7 @@ use crate::process::{self, wait_until};
 use crate::seed::{self, Seeder};
 use crate::stack::{Options, Stack, faults_file};
 use crate::{cache, namespace};
-use output::{pod_line, print, quoted, say};
+use output::{pod_line, pods_brief, print, quoted, say};
 
 mod faults;
 mod output;
@@ -234,29 +234,33 @@ impl Sandbox {
         print(&serde_json::to_string(&faults)?)
     }
 
-    /// Says what its nodes and pods are doing.
+    /// Says what its nodes and pods are doing; with `brief`, the pods on one line.
     ///
     /// # Errors
     /// When it is not running.
-    pub async fn status(&self) -> Result<()> {
+    pub async fn status(&self, brief: bool) -> Result<()> {
         let state = self.state()?;
-        print(&format!(
-            "up: process {}, directory {}",
-            state.pid,
-            self.dir.display()
-        ))?;
         let kubeconfig = state
             .env
             .get("KUBECONFIG")
             .context("the sandbox has no cluster")?;
         let client = control_plane::client(Path::new(kubeconfig)).await?;
-        let nodes = Api::<Node>::all(client.clone())
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace::NAME);
+        let pods = pods.list(&ListParams::default()).await?.items;
+        if brief {
+            return print(&pods_brief(&pods));
+        }
+        let nodes = Api::<Node>::all(client)
             .list(&ListParams::default())
             .await?;
+        print(&format!(
+            "up: process {}, directory {}",
+            state.pid,
+            self.dir.display()
+        ))?;
         print(&format!("nodes: {}", nodes.items.len()))?;
-        let pods: Api<Pod> = Api::namespaced(client, namespace::NAME);
-        for pod in pods.list(&ListParams::default()).await? {
-            print(&pod_line(&pod))?;
+        for pod in &pods {
+            print(&pod_line(pod))?;
         }
         Ok(())
     }

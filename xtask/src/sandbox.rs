@@ -49,12 +49,11 @@ pub(crate) fn upgrade(args: &Upgrade) -> Result<ExitCode> {
     if let Some(registry) = env.get("ECR") {
         run.args(["--to", registry]);
     }
-    build::say("\nbefore:");
-    build::checked(Command::new(&tool).arg("status"))?;
+    let status = || build::output(Command::new(&tool).args(["status", "--brief"]));
+    build::say(&format!("before: {}", status()?.trim_end()));
     run.args(["--network", "--cluster", "castlink-sandbox"]);
     let code = build::code(run.args(&args.rest).envs(&env))?;
-    build::say("\nafter:");
-    build::checked(Command::new(&tool).arg("status"))?;
+    build::say(&format!("after: {}", status()?.trim_end()));
     Ok(code)
 }
 

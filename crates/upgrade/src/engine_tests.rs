@@ -1,5 +1,7 @@
 //! Words of endings, and failures that CronJobs share.
 
+use castlink_core::Failure;
+
 use super::*;
 use crate::{
     plan::{Action, Replacement},

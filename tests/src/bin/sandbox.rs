@@ -57,7 +57,11 @@ enum Verb {
     /// Make kubelets misbehave; without options, show the faults that are set
     Fault(FaultArgs),
     /// Say whether it is up, and what its nodes and pods are doing
-    Status,
+    Status {
+        /// The pods on one line
+        #[arg(long)]
+        brief: bool,
+    },
     /// Run PROGRAM so that it dies with its parent (internal)
     #[command(hide = true)]
     Child {
@@ -93,7 +97,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Verb::Seed { references } => sandbox.seed(&references).await,
             Verb::Unseed { references } => sandbox.unseed(&references).await,
             Verb::Fault(args) => sandbox.fault(&args),
-            Verb::Status => sandbox.status().await,
+            Verb::Status { brief } => sandbox.status(brief).await,
             Verb::Child { .. } => Ok(()), // handled above: it never gets a runtime
         }
     });

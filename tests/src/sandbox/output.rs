@@ -1,9 +1,10 @@
 //! What the sandbox prints: lines for people on standard error, data on standard output.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 /// One line to standard error; a closed one is nobody's problem.
 pub(super) fn say(line: &str) {
@@ -22,31 +23,60 @@ pub(super) fn quoted(value: &str) -> String {
 
 /// `NAME  READY/ALL  what the first container that waits says, else the phase`
 pub(super) fn pod_line(pod: &Pod) -> String {
-    let status = pod.status.as_ref();
-    let containers = status
-        .and_then(|status| status.container_statuses.as_deref())
-        .unwrap_or_default();
-    let inits = status
-        .and_then(|status| status.init_container_statuses.as_deref())
-        .unwrap_or_default();
-    let ready = containers
-        .iter()
-        .filter(|container| container.ready)
-        .count();
-    let waiting = inits.iter().chain(containers).find_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        waiting
-            .reason
-            .clone()
-            .filter(|reason| reason != "PodInitializing")
-    });
-    let phase = status
-        .and_then(|status| status.phase.clone())
-        .unwrap_or_default();
+    let containers = containers(pod);
+    let ready = containers.iter().filter(|one| one.ready).count();
     format!(
         "{:<60} {ready}/{} {}",
         pod.metadata.name.as_deref().unwrap_or_default(),
         containers.len(),
-        waiting.unwrap_or(phase)
+        state(pod)
     )
+}
+
+/// `29 pods: 28 Running from 123456789012.dkr.ecr.us-east-1.amazonaws.com, 1 Succeeded`
+pub(super) fn pods_brief(pods: &[Pod]) -> String {
+    let mut tally: BTreeMap<String, usize> = BTreeMap::new();
+    for pod in pods {
+        *tally.entry(state(pod) + &origin(pod)).or_default() += 1;
+    }
+    let parts: Vec<String> = tally
+        .iter()
+        .map(|(what, n)| format!("{n} {what}"))
+        .collect();
+    format!("{} pods: {}", pods.len(), parts.join(", "))
+}
+
+/// Where the images of a running pod came from, when they came from one registry.
+fn origin(pod: &Pod) -> String {
+    let host = |one: &ContainerStatus| one.image_id.split('/').next().map(str::to_owned);
+    let containers = containers(pod);
+    let first = containers.first().and_then(host).unwrap_or_default();
+    let ready = containers
+        .iter()
+        .all(|one| one.ready && host(one) == Some(first.clone()));
+    match ready && !first.is_empty() {
+        true => format!(" from {first}"),
+        false => String::new(),
+    }
+}
+
+fn containers(pod: &Pod) -> &[ContainerStatus] {
+    let status = pod.status.as_ref();
+    status
+        .and_then(|status| status.container_statuses.as_deref())
+        .unwrap_or_default()
+}
+
+/// What the first container that waits says, else the phase.
+fn state(pod: &Pod) -> String {
+    let status = pod.status.as_ref();
+    let inits = status.and_then(|status| status.init_container_statuses.as_deref());
+    let all = inits.unwrap_or_default().iter().chain(containers(pod));
+    let waiting = all.filter_map(|one| one.state.as_ref()?.waiting.as_ref()?.reason.clone());
+    let phase = status.and_then(|status| status.phase.clone());
+    waiting
+        .filter(|reason| reason != "PodInitializing")
+        .next()
+        .or(phase)
+        .unwrap_or_default()
 }
