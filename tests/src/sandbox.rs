@@ -26,7 +26,7 @@ use crate::process::{self, wait_until};
 use crate::seed::{self, Seeder};
 use crate::stack::{Options, Stack, faults_file};
 use crate::{cache, namespace};
-use output::{pod_line, pods_brief, print, quoted, say};
+use output::{is_tried, pod_line, pods_brief, print, quoted, say};
 
 mod faults;
 mod output;
@@ -42,6 +42,8 @@ const STATE: &str = "state.json";
 const LOG: &str = "sandbox.log";
 const LOCK: &str = "sandbox.lock";
 /// Ends the log's progress lines.
+/// How long `status --brief` waits for pods that are just starting.
+const SETTLED: Duration = Duration::from_secs(20);
 const READY: &str = "the sandbox is ready";
 
 /// A sandbox, running or not.
@@ -246,10 +248,10 @@ impl Sandbox {
             .context("the sandbox has no cluster")?;
         let client = control_plane::client(Path::new(kubeconfig)).await?;
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace::NAME);
-        let pods = pods.list(&ListParams::default()).await?.items;
         if brief {
-            return print(&pods_brief(&pods));
+            return print(&pods_brief(&settled(&pods).await?));
         }
+        let pods = pods.list(&ListParams::default()).await?.items;
         let nodes = Api::<Node>::all(client)
             .list(&ListParams::default())
             .await?;
@@ -366,6 +368,20 @@ impl Sandbox {
         let http = reqwest::Client::builder().no_proxy().build()?;
         let options = seed::Options::default();
         Ok(Seeder::new(&state.upstream_store, http, options).remembering(&state.gone))
+    }
+}
+
+/// The pods once each has been tried, or after a while as they are.
+async fn settled(pods: &Api<Pod>) -> Result<Vec<Pod>> {
+    let list = async || Ok(pods.list(&ListParams::default()).await?.items);
+    let tried = wait_until("pods", SETTLED, async || {
+        let pods = list().await?;
+        ensure!(pods.iter().all(is_tried), "a pod is still starting");
+        Ok(pods)
+    });
+    match tried.await {
+        Ok(pods) => Ok(pods),
+        Err(_) => list().await,
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn test(rest: &[String]) -> Result<ExitCode> {
         .spawn()
         .context("starting cargo test")?;
     let output = child.stdout.take().context("cargo test has no output")?;
-    let total = show(BufReader::new(output))?;
+    let total = show(BufReader::new(output), std::io::stdout())?;
     let status = child.wait()?;
     writeln!(
         std::io::stdout(),
@@ -90,12 +90,11 @@ struct Total {
 }
 
 /// Passes the test runner's output on and adds up its results, one line per binary.
-fn show(output: impl BufRead) -> Result<Total> {
+fn show(output: impl BufRead, mut to: impl Write) -> Result<Total> {
     let mut total = Total::default();
-    let mut stdout = std::io::stdout();
     for line in output.lines() {
         let line = line?;
-        writeln!(stdout, "{line}")?;
+        writeln!(to, "{line}")?;
         if line.starts_with("test result:") {
             total.passed += count(&line, "passed");
             total.failed += count(&line, "failed");
@@ -158,7 +157,9 @@ mod tests {
     fn results_add_up() {
         let output = "running 2 tests\ntest result: ok. 7 passed; 0 failed; 0 ignored\n\
             test result: FAILED. 51 passed; 1 failed; 0 ignored\n";
-        let total = super::show(output.as_bytes()).unwrap();
+        let mut shown = Vec::new();
+        let total = super::show(output.as_bytes(), &mut shown).unwrap();
+        assert_eq!(shown, output.as_bytes());
         assert_eq!((total.passed, total.failed), (58, 1));
     }
 }

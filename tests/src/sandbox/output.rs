@@ -37,13 +37,20 @@ pub(super) fn pod_line(pod: &Pod) -> String {
 pub(super) fn pods_brief(pods: &[Pod]) -> String {
     let mut tally: BTreeMap<String, usize> = BTreeMap::new();
     for pod in pods {
-        *tally.entry(state(pod) + &origin(pod)).or_default() += 1;
+        // The kubelet goes to and fro between the two.
+        let state = state(pod).replace("ErrImagePull", "ImagePullBackOff");
+        *tally.entry(state + &origin(pod)).or_default() += 1;
     }
     let parts: Vec<String> = tally
         .iter()
         .map(|(what, n)| format!("{n} {what}"))
         .collect();
     format!("{} pods: {}", pods.len(), parts.join(", "))
+}
+
+/// Whether the kubelet has tried to start it.
+pub(super) fn is_tried(pod: &Pod) -> bool {
+    !["Pending", "ContainerCreating", ""].contains(&state(pod).as_str())
 }
 
 /// Where the images of a running pod came from, when they came from one registry.
