@@ -122,7 +122,7 @@ fn build(say: &dyn Fn(&str)) -> Result<PathBuf> {
     let key = cache::key(texts.chain([go.as_bytes(), linker.as_bytes()]));
     cache::ensure(&format!("servers/go-{key}"), say, |draft| {
         say(&format!(
-            "building {TITLE} with {go}: about 6 minutes on two cores, once"
+            "building {TITLE} with {go}: about 8 minutes on two cores, once"
         ));
         let started = Instant::now();
         compile(draft, &linker, say)?;

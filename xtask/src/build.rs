@@ -41,7 +41,7 @@ pub(crate) fn say(text: &str) {
 pub(crate) fn binaries() -> Result<PathBuf> {
     if !bin_dir().join("castlink").exists() {
         say(
-            "building castlink; the first time about 6 minutes on 2 cores, most of it one crate\n\
+            "building castlink; the first time about 10 minutes on 2 cores, most of it one crate\n\
              (aws-sdk-ec2, which needs 8 GB of memory); seconds from then on",
         );
     }
