@@ -79,11 +79,10 @@ fn state(pod: &Pod) -> String {
     let status = pod.status.as_ref();
     let inits = status.and_then(|status| status.init_container_statuses.as_deref());
     let all = inits.unwrap_or_default().iter().chain(containers(pod));
-    let waiting = all.filter_map(|one| one.state.as_ref()?.waiting.as_ref()?.reason.clone());
+    let mut waiting = all.filter_map(|one| one.state.as_ref()?.waiting.as_ref()?.reason.clone());
     let phase = status.and_then(|status| status.phase.clone());
     waiting
-        .filter(|reason| reason != "PodInitializing")
-        .next()
+        .find(|reason| reason != "PodInitializing")
         .or(phase)
         .unwrap_or_default()
 }
