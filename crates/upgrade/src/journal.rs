@@ -11,7 +11,7 @@ use std::{
 
 use castlink_core::{
     Failure, Result,
-    config::nearest,
+    config::{nearest, state_dir},
     input::{self, Input},
     record::{Change, ChangeStatus, ErrorInfo, Record},
 };
@@ -128,11 +128,7 @@ fn name(started: jiff::Timestamp, namespace: &str) -> String {
 
 /// The directory that holds the runs of this user.
 fn runs() -> Result<PathBuf> {
-    let base = std::env::var_os("XDG_STATE_HOME")
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")));
-    base.map(|base| base.join("castlink/runs")).ok_or_else(|| {
+    state_dir().map(|dir| dir.join("runs")).ok_or_else(|| {
         Failure::usage("neither XDG_STATE_HOME nor HOME is set").hint("say where with --run-dir")
     })
 }
