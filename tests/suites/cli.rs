@@ -87,7 +87,7 @@ fn configuration_is_layered_and_says_where_values_come_from() -> Result<()> {
     )?;
     assert_eq!(plain["aws.region"], "\"us-east-2\" castlink.toml");
     assert_eq!(plain["upgrade.timeout"], "300 castlink.toml");
-    assert_eq!(plain["mirror.concurrency"], "8 default");
+    assert_eq!(plain["mirror.concurrency"], "32 default");
     let endpoint = &plain["registries.ghcr.io.endpoint"];
     assert_eq!(endpoint, "\"https://harbor.corp/ghcr\" castlink.toml");
     let prod = [

@@ -109,7 +109,7 @@ pub struct Mirror {
     pub create_repos: bool,
     /// Settings of repositories that are created.
     pub repository: Repository,
-    /// Blobs under way at once.
+    /// The most blobs under way at once; how many pay is found while copying.
     #[serde(deserialize_with = "at_least_one")]
     pub concurrency: usize,
     /// Seconds without a byte after which a transfer is cut and resumed.
@@ -196,7 +196,7 @@ impl Default for Mirror {
             layout: Layout::Full,
             create_repos: true,
             repository: Repository::default(),
-            concurrency: 8,
+            concurrency: 32,
             stall: 30,
             attempts: 6,
         }

@@ -58,7 +58,7 @@ pub(crate) struct Images {
     /// Create missing ECR repositories [default: auto]
     #[arg(long, value_enum, value_name = "WHEN")]
     create_repos: Option<CreateRepos>,
-    /// Blobs under way at once [default: 8]
+    /// The most blobs under way at once; how many pay is found on the way [default: 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: Option<u16>,
     #[command(flatten)]

@@ -8,9 +8,8 @@ use std::{
 
 use castlink_core::{Failure, Result};
 use futures::future::join_all;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Delivered, Engine, fan, slot::Setter};
+use super::{Delivered, Engine, fan, slot::Setter, streams::Permit};
 use crate::{
     content::Blob,
     observe::Shared,
@@ -39,7 +38,7 @@ pub(super) async fn run(
     engine: Arc<Engine>,
     step: BlobStep,
     setters: Setters,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 ) {
     let step = if engine.mounts_refused(&step) {
         step.without_mounts()
@@ -61,7 +60,7 @@ pub(super) async fn run(
     drop(permit);
     let refused = job.mount(&step.mounts, uploaded).await;
     if !refused.is_empty() {
-        let _permit = engine.streams(refused.len()).await;
+        let _permit = engine.streams.take(refused.len()).await;
         engine.progress.expect(step.blob.size);
         job.deliver(refused).await;
     }
@@ -129,20 +128,19 @@ impl Job<'_> {
             .progress
             .item(self.blob.digest.short(), self.blob.size);
         while !left.is_empty() {
-            let opened = self.open(std::mem::take(left)).await;
+            let mut download = Download::new(&registry, &source.repository, self.blob);
+            // Both ends at once: on a long line each costs as much as a megabyte.
+            let opening = self.open(std::mem::take(left));
+            let (opened, ()) = tokio::join!(opening, download.start());
             let (places, branches): (Vec<Place>, Vec<fan::Branch>) = opened.into_iter().unzip();
             if branches.is_empty() {
                 break;
             }
-            let mut download = Download::new(&registry, &source.repository, self.blob);
-            let results = fan::out(
-                &mut download,
-                self.blob,
-                branches,
-                self.engine.stall(),
-                &item,
-            )
-            .await;
+            let meter = fan::Meter {
+                item: &item,
+                streams: &self.engine.streams,
+            };
+            let results = fan::out(&mut download, branches, self.engine.stall(), &meter).await;
             let again = match results {
                 Ok(results) => self.sort(places, results, left),
                 Err(error) => {
@@ -182,10 +180,12 @@ impl Job<'_> {
         for (place, result) in places.into_iter().zip(results) {
             match result {
                 Ok(()) => {
+                    self.engine.streams.arrived();
                     self.engine.tally.upload(self.blob.size);
                     self.settle(&place, Ok(()));
                 }
                 Err(error) if error.kind.is_transient() => {
+                    self.engine.streams.trouble();
                     again = Some(error);
                     left.push(Target::fresh(place));
                 }

@@ -14,6 +14,7 @@ use futures::{future::join_all, stream};
 use reqwest::Body;
 use tokio::sync::{mpsc, oneshot};
 
+use super::streams::Streams;
 use crate::{
     content::Blob,
     registry::{
@@ -36,22 +37,30 @@ pub(super) struct Branch {
     pub(super) upload: Upload,
 }
 
+/// Who hears of bytes as they come.
+pub(super) struct Meter<'a> {
+    /// The blob's progress.
+    pub(super) item: &'a Item,
+    /// What judges the number of streams.
+    pub(super) streams: &'a Streams,
+}
+
 /// The feeding end of a branch.
 struct Feed {
     frames: mpsc::Sender<Bytes>,
     stop: oneshot::Sender<Error>,
 }
 
-/// Sends the blob to all branches. The outer error is the source's: no branch got it.
+/// Sends the blob of `download` to all branches. The outer error is the source's: no branch got it.
 /// Otherwise one result per branch, in their order; the slowest branch sets the pace, and
 /// one that stalls is left behind.
 pub(super) async fn out(
     download: &mut Download<'_>,
-    blob: &Blob,
     branches: Vec<Branch>,
     stall: Duration,
-    item: &Item,
+    meter: &Meter<'_>,
 ) -> Result<Vec<Result<()>>> {
+    let blob = download.blob();
     let mut feeds = Vec::new();
     let mut uploads = Vec::new();
     for branch in branches {
@@ -60,7 +69,7 @@ pub(super) async fn out(
         feeds.push(Feed { frames, stop });
         uploads.push(upload(branch, blob, receiver, stopped));
     }
-    let feeding = feed(download, blob, feeds, stall, item);
+    let feeding = feed(download, feeds, stall, meter);
     let (fed, results) = tokio::join!(feeding, join_all(uploads));
     fed.map(|()| results)
 }
@@ -89,13 +98,12 @@ async fn upload(
 
 async fn feed(
     download: &mut Download<'_>,
-    blob: &Blob,
     mut feeds: Vec<Feed>,
     stall: Duration,
-    item: &Item,
+    meter: &Meter<'_>,
 ) -> Result<()> {
     let subject = download.subject().clone();
-    let pumped = pump(download, blob, &mut feeds, stall, item).await;
+    let pumped = pump(download, &mut feeds, stall, meter).await;
     if pumped.is_err() {
         for feed in feeds {
             // The branch may be gone already.
@@ -107,17 +115,17 @@ async fn feed(
 
 async fn pump(
     download: &mut Download<'_>,
-    blob: &Blob,
     feeds: &mut Vec<Feed>,
     stall: Duration,
-    item: &Item,
+    meter: &Meter<'_>,
 ) -> Result<()> {
     let subject = download.subject().clone();
+    let blob = download.blob();
     let mut hasher = blob.digest.hasher();
     let mut held: Option<Bytes> = None;
     while let Some(bytes) = download.next().await? {
         hasher.update(&bytes);
-        item.advance(bytes.len() as u64);
+        meter.count(bytes.len());
         if let Some(frame) = held.replace(bytes) {
             give(feeds, frame, stall, &subject).await;
         }
@@ -150,6 +158,13 @@ async fn give(feeds: &mut Vec<Feed>, frame: Bytes, stall: Duration, subject: &Su
         if stalled {
             let _ = feed.stop.send(subject.stalled(stall));
         }
+    }
+}
+
+impl Meter<'_> {
+    fn count(&self, bytes: usize) {
+        self.item.advance(bytes as u64);
+        self.streams.moved(bytes as u64);
     }
 }
 

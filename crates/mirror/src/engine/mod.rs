@@ -9,6 +9,7 @@ mod fan;
 mod pace;
 mod publish;
 mod slot;
+mod streams;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -22,13 +23,14 @@ use std::{
 use castlink_core::{Result, config, progress::Progress};
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
-    sync::{OnceCell, OwnedSemaphorePermit, Semaphore},
+    sync::{OnceCell, Semaphore},
     task::JoinSet,
 };
 
 use self::{
     pace::Pace,
     slot::{Setter, Slot, slot},
+    streams::Streams,
 };
 use crate::{
     content::Digest,
@@ -59,7 +61,7 @@ pub(crate) struct Engine {
     progress: Arc<Progress>,
     /// What was moved.
     tally: Tally,
-    streams: Arc<Semaphore>,
+    streams: Arc<Streams>,
     creating: Semaphore,
     pace: Pace,
     repositories: HashMap<Place, Slot<Delivered>>,
@@ -93,6 +95,8 @@ pub(crate) async fn run(
         let engine = Arc::clone(&engine);
         tasks.spawn(async move { setter.set(engine.create(&place).await.map_err(Arc::new)) });
     }
+    let watched = Arc::clone(&engine);
+    tasks.spawn(async move { watched.streams.watch(&watched.registries).await });
     tasks.spawn(dispatch(
         Arc::clone(&engine),
         plan.blobs.clone(),
@@ -131,7 +135,7 @@ async fn dispatch(
         let own = places
             .filter_map(|place| setters.remove_entry(&(place.clone(), step.blob.digest.clone())));
         let own = own.map(|((place, _), setter)| (place, setter)).collect();
-        let permit = engine.streams(step.uploads.len()).await;
+        let permit = engine.streams.take(step.uploads.len()).await;
         tasks.spawn(blob::run(Arc::clone(&engine), step, own, permit));
         while tasks.try_join_next().is_some() {}
     }
@@ -151,7 +155,7 @@ impl Engine {
             settings: settings.clone(),
             progress,
             tally: Tally::default(),
-            streams: Arc::new(Semaphore::new(settings.concurrency.max(1))),
+            streams: Arc::new(Streams::new(settings.concurrency)),
             creating: Semaphore::new(CREATING),
             pace: Pace::new(PUT_IMAGE.0, PUT_IMAGE.1),
             repositories: HashMap::new(),
@@ -211,14 +215,6 @@ impl Engine {
 
     async fn registry(&self, place: &Place) -> Result<Arc<Registry>> {
         self.registries.get(&place.registry).await
-    }
-
-    /// Permission for as many streams as fit, up to `wanted`.
-    async fn streams(&self, wanted: usize) -> OwnedSemaphorePermit {
-        let most = self.settings.concurrency.max(1);
-        let wanted = u32::try_from(wanted.clamp(1, most)).unwrap_or(1);
-        let acquired = Arc::clone(&self.streams).acquire_many_owned(wanted).await;
-        acquired.expect("the semaphore is never closed")
     }
 
     fn stall(&self) -> Duration {

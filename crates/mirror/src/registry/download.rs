@@ -6,7 +6,7 @@ use reqwest::{Response, StatusCode, header::CONTENT_RANGE};
 
 use super::{
     client::Registry,
-    error::{Kind, Result, Subject},
+    error::{Error, Kind, Result, Subject},
     retry::Backoff,
 };
 use crate::content::Blob;
@@ -24,6 +24,8 @@ pub(crate) struct Download<'a> {
     subject: Subject,
     backoff: Backoff<'a>,
     response: Option<Response>,
+    /// How an early start failed.
+    failure: Option<Error>,
     /// Bytes handed out.
     offset: u64,
     /// Bytes of the current answer to leave out: it started before `offset`.
@@ -46,10 +48,27 @@ impl<'a> Download<'a> {
             )),
             backoff: registry.retry.start(),
             response: None,
+            failure: None,
             offset: 0,
             skip: 0,
             failed_at: 0,
         }
+    }
+
+    /// Asks for the first bytes ahead of [`Download::next`], which tells how that went.
+    pub(crate) async fn start(&mut self) {
+        if self.blob.size == 0 {
+            return;
+        }
+        match self.open().await {
+            Ok(response) => self.response = Some(response),
+            Err(error) => self.failure = Some(error),
+        }
+    }
+
+    /// What is read.
+    pub(crate) fn blob(&self) -> &'a Blob {
+        self.blob
     }
 
     /// What this download is about, for errors.
@@ -88,6 +107,9 @@ impl<'a> Download<'a> {
 
     /// One read; none when there is nothing to hand out yet.
     async fn step(&mut self) -> Result<Option<Bytes>> {
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
         let mut response = match self.response.take() {
             Some(response) => response,
             None => self.open().await?,

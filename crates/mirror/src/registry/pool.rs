@@ -86,6 +86,14 @@ impl Registries {
             .sum()
     }
 
+    /// How often any of them has said that it is too much.
+    pub(crate) async fn refusals(&self) -> u64 {
+        let open = self.open.lock().await;
+        open.values()
+            .map(|registry| registry.retry.refusals())
+            .sum()
+    }
+
     async fn connect(&self, host: &str) -> Result<Registry> {
         let settings = self.config.registries.get(host);
         let ecr = match EcrHost::parse(host) {

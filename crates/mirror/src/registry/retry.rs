@@ -2,13 +2,13 @@
 //! that retries registry calls.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
 use castlink_core::wait;
 
-use super::error::{Error, LONGEST_WAIT, Result};
+use super::error::{Error, Kind, LONGEST_WAIT, Result};
 
 /// The first wait is at most this; it doubles from try to try.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -25,6 +25,7 @@ const BUDGET: i64 = 200;
 pub(crate) struct Retry {
     attempts: u32,
     budget: AtomicI64,
+    refusals: AtomicU64,
 }
 
 /// The tries of one thing.
@@ -40,7 +41,13 @@ impl Retry {
         Self {
             attempts: attempts.max(1),
             budget: AtomicI64::new(BUDGET),
+            refusals: AtomicU64::new(0),
         }
+    }
+
+    /// How often the registry has said that it is too much: throttled, or unavailable.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refusals.load(Relaxed)
     }
 
     /// The tries of a new thing.
@@ -84,6 +91,9 @@ impl Backoff<'_> {
     /// # Errors
     /// `error` itself when it is final, or the tries are used up.
     pub(crate) async fn after(&mut self, error: Error) -> Result<()> {
+        if matches!(error.kind, Kind::Throttled | Kind::Unavailable) {
+            self.retry.refusals.fetch_add(1, Relaxed);
+        }
         match self.next_wait(&error) {
             Some(time) => wait::pause(time).await,
             None => return Err(error),
