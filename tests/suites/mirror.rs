@@ -10,7 +10,7 @@ mod fixture;
 use castlink_tests::faults::{Fault, Harm};
 use castlink_tests::knobs::Knobs;
 
-use fixture::{seed, statuses, with_knobs, with_world};
+use fixture::{FAR, seed, statuses, with_knobs, with_world};
 
 const HUB: &str = "us-docker.pkg.dev/castai-hub/library";
 
@@ -122,6 +122,30 @@ fn without_mounting_nothing_is_asked_to_be_mounted() {
         world.run(&[&["copy"], &images[..]].concat(), 0).await;
         assert_eq!(world.count(0, "MountBlob"), 0);
         world.run(&[&["verify"], &images[..]].concat(), 0).await;
+    });
+}
+
+#[test]
+fn several_targets_are_fed_from_one_read() {
+    with_world(async |world| {
+        let images = [1, 2].map(|n| format!("{HUB}/both-{n}:t1"));
+        let images: Vec<&str> = images.iter().map(String::as_str).collect();
+        seed(&images).await;
+        let both = ["--to", &world.host(), "--to", FAR];
+        let copy = [&["copy"], &images[..], &both[..]].concat();
+        let outcome = world.run(&copy, 0).await;
+        let records = outcome.records_of("mirrored").unwrap();
+        let targets: Vec<_> = records.iter().map(|record| &record["target"]).collect();
+        assert_eq!(targets.len(), 4, "{outcome}");
+        let counts = &outcome.records_of("summary").unwrap()[0]["counts"];
+        let number = |name: &str| counts[name].as_u64().unwrap();
+        assert!(number("read") > 0 && 2 * number("read") <= number("bytes"));
+        for to in [&world.host(), FAR] {
+            let verify = [&["verify"], &images[..], &["--to", to]].concat();
+            world.run(&verify, 0).await;
+        }
+        let again = world.run(&copy, 0).await;
+        assert!(again.stderr.contains("no changes: 4 images"), "{again}");
     });
 }
 

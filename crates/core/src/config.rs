@@ -101,8 +101,10 @@ pub struct Endpoints {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mirror {
-    /// The target registry, with an optional path prefix.
+    /// The target registry, with an optional path prefix: the one that workloads pull from.
     pub to: Option<String>,
+    /// Further registries (other regions, other accounts) that get the same images.
+    pub also_to: Vec<String>,
     /// How target names are built.
     pub layout: Layout,
     /// Create missing ECR repositories.
@@ -164,6 +166,12 @@ pub struct Registry {
     pub password_file: Option<PathBuf>,
     /// Environment variable that holds the password or token.
     pub password_env: Option<String>,
+    /// ECR in another account: profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// ECR in another account: role to assume.
+    pub role_arn: Option<String>,
+    /// External id to pass when assuming that role.
+    pub external_id: Option<String>,
 }
 
 impl Default for Kube {
@@ -193,6 +201,7 @@ impl Default for Mirror {
     fn default() -> Self {
         Self {
             to: None,
+            also_to: Vec::new(),
             layout: Layout::Full,
             create_repos: true,
             repository: Repository::default(),

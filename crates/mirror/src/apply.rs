@@ -5,6 +5,7 @@ use std::{cell::RefCell, sync::Arc, time::Instant};
 use castlink_core::{
     Context, Exit, Failure, Result,
     app::Outcome,
+    config,
     progress::{Progress, Unit},
 };
 
@@ -22,8 +23,8 @@ use crate::{
 pub(crate) struct World {
     /// The registries, opened as needed.
     pub(crate) registries: Arc<Registries>,
-    /// Where the copies go.
-    pub(crate) to: Destination,
+    /// Where the copies go: at least one.
+    pub(crate) to: Vec<Destination>,
     /// What to copy.
     pub(crate) requests: Vec<Request>,
 }
@@ -35,19 +36,9 @@ impl World {
     /// Exit 2: no target, malformed references, unusable settings.
     pub(crate) fn new(images: &Images, context: &Context) -> Result<Self> {
         let requests = input::gather(&images.references, &context.printer)?;
-        let registry = context.config.mirror.to.clone().ok_or_else(|| {
-            Failure::usage("no target registry given")
-                .hint("use --to ACCOUNT.dkr.ecr.REGION.amazonaws.com, or set `to` under [mirror] in castlink.toml")
-        })?;
         Ok(Self {
             registries: Arc::new(Registries::new(&context.config)),
-            to: Destination {
-                registry: registry
-                    .trim_start_matches("https://")
-                    .trim_end_matches('/')
-                    .to_owned(),
-                layout: context.config.mirror.layout,
-            },
+            to: destinations(&context.config.mirror)?,
             requests,
         })
     }
@@ -60,6 +51,29 @@ impl World {
         let requests = std::mem::take(&mut self.requests);
         observe(&self.registries, &self.to, requests, depth).await
     }
+}
+
+/// Where copies go; a registry that is named twice is one.
+///
+/// # Errors
+/// Exit 2 when there is none.
+fn destinations(mirror: &config::Mirror) -> Result<Vec<Destination>> {
+    let to = mirror.to.as_ref().ok_or_else(|| {
+        Failure::usage("no target registry given")
+            .hint("use --to ACCOUNT.dkr.ecr.REGION.amazonaws.com, or set `to` under [mirror] in castlink.toml")
+    })?;
+    let mut destinations: Vec<Destination> = Vec::new();
+    for registry in [to].into_iter().chain(&mirror.also_to) {
+        let registry = registry.trim_start_matches("https://");
+        let destination = Destination {
+            registry: registry.trim_end_matches('/').to_owned(),
+            layout: mirror.layout,
+        };
+        if !destinations.contains(&destination) {
+            destinations.push(destination);
+        }
+    }
+    Ok(destinations)
 }
 
 /// `plan`: what `copy` would do.
@@ -130,6 +144,7 @@ pub(crate) async fn copy(images: &Images, context: Context) -> Result<Outcome> {
     let outcome = report
         .outcome(report.exit())
         .count("bytes", tally.sent())
+        .count("read", tally.read())
         .count("mounted", tally.mounted())
         .count("blobs", tally.uploads())
         .count("manifests", tally.manifests())

@@ -49,9 +49,10 @@ pub(crate) struct Images {
     /// Image references, as they are written in manifests; `-` reads references or records from stdin
     #[arg(value_name = "REFERENCE")]
     pub(crate) references: Vec<String>,
-    /// Target registry, with an optional path prefix [default: `mirror.to` of the configuration]
+    /// Target registry, with an optional path prefix; more of them (regions, accounts) are fed
+    /// from the same read [default: `mirror.to` and `mirror.also_to` of the configuration]
     #[arg(long, value_name = "REGISTRY[/PREFIX]")]
-    to: Option<String>,
+    to: Vec<String>,
     /// How names at the target are built [default: full]
     #[arg(long, value_enum, value_name = "LAYOUT")]
     layout: Option<Layout>,
@@ -104,8 +105,9 @@ impl Command for Cli {
         let images = self.images();
         images.aws.apply(config);
         let mirror = &mut config.mirror;
-        if images.to.is_some() {
-            mirror.to.clone_from(&images.to);
+        if let Some((to, also)) = images.to.split_first() {
+            mirror.to = Some(to.clone());
+            mirror.also_to = also.to_vec();
         }
         if let Some(layout) = images.layout {
             mirror.layout = layout;
@@ -131,6 +133,8 @@ mod tests {
             "busybox",
             "--to",
             "r.example/team",
+            "--to",
+            "far.example",
             "--create-repos",
             "never",
             "--concurrency",
@@ -141,6 +145,7 @@ mod tests {
         let mut config = Config::default();
         cli.apply(&mut config);
         assert_eq!(config.mirror.to.as_deref(), Some("r.example/team"));
+        assert_eq!(config.mirror.also_to, ["far.example"]);
         assert_eq!(config.mirror.layout, Layout::Full);
         assert!(!config.mirror.create_repos);
         assert_eq!(config.mirror.concurrency, 3);

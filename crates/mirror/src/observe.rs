@@ -4,7 +4,7 @@
 //! reference that names the target itself costs that share alone.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -80,38 +80,29 @@ pub(crate) struct Found {
     pub(crate) tree: Option<Arc<Tree>>,
 }
 
-/// Looks at everything that `requests` are about.
+/// Looks at everything that `requests` are about, at the sources and at every target.
 ///
 /// # Errors
 /// Exit 2 when a target name cannot be formed. What fails for one image or repository is
 /// part of the observation.
 pub(crate) async fn observe(
     registries: &Registries,
-    to: &Destination,
+    to: &[Destination],
     requests: Vec<Request>,
     depth: Depth,
 ) -> Result<Observation> {
-    let (standing, elsewhere): (Vec<_>, Vec<_>) = requests
-        .into_iter()
-        .partition(|request| request.image.is_at(&to.registry));
-    let mut named = Vec::new();
-    for request in elsewhere {
-        let target = request.image.at(&to.registry, to.layout)?;
-        named.push((request, target));
-    }
-    let asked = roots(
-        named
-            .iter()
-            .map(|(_, target)| target)
-            .chain(standing.iter().map(|request| &request.image)),
+    let Named { copies, standing } = name(to, requests)?;
+    let targets = copies.iter().map(|(_, target)| target);
+    let asked = roots(targets.chain(standing.iter().map(|request| &request.image)));
+    let sources = copies.iter().map(|(request, _)| &request.image).collect();
+    let (found, targets) = tokio::join!(
+        resolve_all(registries, sources),
+        hold_all(registries, asked)
     );
-    let (found, targets) =
-        tokio::join!(resolve_all(registries, &named), hold_all(registries, asked));
-    let images = named.into_iter().zip(found);
-    let images = images.map(|((request, target), found)| Observed {
+    let images = copies.into_iter().map(|(request, target)| Observed {
+        found: found[&request.image].clone(),
         request,
         target,
-        found,
     });
     let mut observation = Observation {
         images: images.collect(),
@@ -125,6 +116,28 @@ pub(crate) async fn observe(
         async { observation.mounting = mounting(registries, &observation.images).await }
     );
     Ok(observation)
+}
+
+/// What is to be copied, with its name at a target, and what names a target itself.
+#[derive(Default)]
+struct Named {
+    copies: Vec<(Request, ImageRef)>,
+    standing: Vec<Request>,
+}
+
+fn name(to: &[Destination], requests: Vec<Request>) -> Result<Named> {
+    let mut named = Named::default();
+    for request in requests {
+        for to in to {
+            if request.image.is_at(&to.registry) {
+                named.standing.push(request.clone());
+            } else {
+                let target = request.image.at(&to.registry, to.layout)?;
+                named.copies.push((request.clone(), target));
+            }
+        }
+    }
+    Ok(named)
 }
 
 type Asked = BTreeMap<Place, BTreeSet<Selector>>;
@@ -145,20 +158,24 @@ fn roots<'a>(targets: impl Iterator<Item = &'a ImageRef>) -> Asked {
     asked
 }
 
+/// What the images are at their sources, each asked for once however many targets it has.
 async fn resolve_all(
     registries: &Registries,
-    named: &[(Request, ImageRef)],
-) -> Vec<Result<Found, Shared>> {
-    let resolve = |image| async move {
-        let resolved = source::resolve(registries, image).await.map_err(Arc::new)?;
-        Ok(Found {
+    images: HashSet<&ImageRef>,
+) -> HashMap<ImageRef, Result<Found, Shared>> {
+    let resolve = |image: ImageRef| async move {
+        let found = source::resolve(registries, &image).await;
+        let found = found.map_err(Arc::new).map(|resolved| Found {
             source: resolved.source,
             digest: resolved.digest,
             tree: None,
-        })
+        });
+        (image, found)
     };
-    let images = named.iter().map(|(request, _)| resolve(&request.image));
-    stream::iter(images).buffered(AT_ONCE).collect().await
+    stream::iter(images.into_iter().cloned().map(resolve))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
 }
 
 async fn hold_all(
@@ -197,15 +214,25 @@ async fn hold(
 impl Observation {
     async fn read_trees(&mut self, registries: &Registries, depth: Depth) {
         let targets = &self.targets;
-        let read = self
-            .images
-            .iter_mut()
-            .filter(|image| depth == Depth::All || image.differs(targets));
-        let read = read.map(|image| image.read_tree(registries));
-        stream::iter(read)
+        let wanted = |image: &&mut Observed| depth == Depth::All || image.differs(targets);
+        let mut images: Vec<_> = self.images.iter_mut().filter(wanted).collect();
+        let trees: HashMap<ImageRef, Resolved> = images
+            .iter()
+            .filter_map(|image| Some((image.request.image.clone(), image.resolved()?)))
+            .collect();
+        let read = trees.into_iter().map(|(image, resolved)| async move {
+            (image, source::fetch(registries, &resolved).await)
+        });
+        let read: HashMap<_, _> = stream::iter(read)
             .buffer_unordered(AT_ONCE)
-            .collect::<()>()
+            .map(|(image, read)| (image, read.map_err(Arc::new).map(share)))
+            .collect()
             .await;
+        for image in &mut images {
+            if let Some(read) = read.get(&image.request.image) {
+                image.learn(read);
+            }
+        }
     }
 }
 
@@ -228,18 +255,22 @@ impl Observed {
         }
     }
 
-    async fn read_tree(&mut self, registries: &Registries) {
-        let Ok(found) = &mut self.found else { return };
-        let resolved = Resolved {
+    fn resolved(&self) -> Option<Resolved> {
+        let found = self.found.as_ref().ok()?;
+        Some(Resolved {
             source: found.source.clone(),
             digest: found.digest.clone(),
-        };
-        match source::fetch(registries, &resolved).await {
+        })
+    }
+
+    fn learn(&mut self, read: &Result<(ImageRef, Arc<Tree>), Shared>) {
+        let Ok(found) = &mut self.found else { return };
+        match read {
             Ok((source, tree)) => {
-                found.source = source;
-                found.tree = Some(Arc::new(tree));
+                found.source = source.clone();
+                found.tree = Some(Arc::clone(tree));
             }
-            Err(failure) => self.found = Err(Arc::new(failure)),
+            Err(failure) => self.found = Err(Arc::clone(failure)),
         }
     }
 
@@ -248,6 +279,11 @@ impl Observed {
         let tree = self.found.as_ref().ok()?.tree.as_deref()?;
         Some((Place::of(&self.target), tree))
     }
+}
+
+/// One tree for all targets.
+fn share((source, tree): (ImageRef, Tree)) -> (ImageRef, Arc<Tree>) {
+    (source, Arc::new(tree))
 }
 
 /// Asks the repositories that exist what they hold of the trees, and which of their tags

@@ -1,6 +1,8 @@
 //! What is said about a run: records, the table for people, the summary line, and the exit
 //! code that the images together amount to.
 
+use std::collections::BTreeSet;
+
 use castlink_core::{
     Exit, Printer,
     app::Outcome,
@@ -94,7 +96,9 @@ impl Report {
     /// The table, in the order of the input; nothing in JSON mode.
     pub(crate) fn table(&mut self) {
         self.rows.sort_by_key(|row| row.index);
-        let rows: Vec<Vec<String>> = self.rows.iter().map(Row::cells).collect();
+        let several = self.targets().len() > 1;
+        let rows = self.rows.iter().map(|row| row.cells(several));
+        let rows: Vec<Vec<String>> = rows.collect();
         for line in table(&rows) {
             self.printer.line(line);
         }
@@ -106,6 +110,10 @@ impl Report {
                 self.printer.line(format!("    {hint}"));
             }
         }
+    }
+
+    fn targets(&self) -> BTreeSet<&str> {
+        self.rows.iter().map(Row::registry).collect()
     }
 
     /// The exit code of all images together.
@@ -143,7 +151,12 @@ impl Report {
 }
 
 impl Row {
-    fn cells(&self) -> Vec<String> {
+    /// The registry it was to go to.
+    fn registry(&self) -> &str {
+        self.record.target.split('/').next().unwrap_or_default()
+    }
+
+    fn cells(&self, with_registry: bool) -> Vec<String> {
         let record = &self.record;
         let (sign, word) = match record.status {
             MirrorStatus::Copied => ('+', "copied"),
@@ -162,14 +175,18 @@ impl Row {
         let digest = digest
             .map(|digest| digest.short().to_owned())
             .unwrap_or_default();
-        vec![
+        let mut cells = vec![
             symbol(sign).to_string(),
             word.into(),
             record.source.clone(),
             digest,
             size,
             record.platforms.join(" "),
-        ]
+        ];
+        if with_registry {
+            cells.insert(3, self.registry().to_owned());
+        }
+        cells
     }
 }
 

@@ -66,6 +66,9 @@ static COMMON: LazyLock<Common> = LazyLock::new(|| {
     }
 });
 
+/// A registry that is not ECR; all tests share it.
+pub(crate) const FAR: &str = "far.example";
+
 /// The account of one test, with an empty ECR.
 pub(crate) struct World {
     pub(crate) shared: Shared,
@@ -121,6 +124,10 @@ impl World {
                 "\n[registries.\"{host}\"]\nendpoint = \"{upstream}/{host}\"\nca = \"{ca}\"\n"
             ));
         }
+        let store = &COMMON.store.url;
+        text.push_str(&format!(
+            "\n[registries.\"{FAR}\"]\nendpoint = \"{store}/far\"\n"
+        ));
         std::fs::write(self.home.path().join("castlink.toml"), text).unwrap();
     }
 

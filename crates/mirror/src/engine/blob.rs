@@ -34,12 +34,7 @@ struct Target {
 pub(super) type Setters = HashMap<Place, Setter<Delivered>>;
 
 /// Brings the blob of `step` to all its repositories, and says so in their slots.
-pub(super) async fn run(
-    engine: Arc<Engine>,
-    step: BlobStep,
-    setters: Setters,
-    permit: Permit,
-) {
+pub(super) async fn run(engine: Arc<Engine>, step: BlobStep, setters: Setters, permit: Permit) {
     let step = if engine.mounts_refused(&step) {
         step.without_mounts()
     } else {
@@ -138,7 +133,7 @@ impl Job<'_> {
             }
             let meter = fan::Meter {
                 item: &item,
-                streams: &self.engine.streams,
+                tally: &self.engine.tally,
             };
             let results = fan::out(&mut download, branches, self.engine.stall(), &meter).await;
             let again = match results {

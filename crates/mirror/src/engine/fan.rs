@@ -14,7 +14,7 @@ use futures::{future::join_all, stream};
 use reqwest::Body;
 use tokio::sync::{mpsc, oneshot};
 
-use super::streams::Streams;
+use super::Tally;
 use crate::{
     content::Blob,
     registry::{
@@ -41,8 +41,8 @@ pub(super) struct Branch {
 pub(super) struct Meter<'a> {
     /// The blob's progress.
     pub(super) item: &'a Item,
-    /// What judges the number of streams.
-    pub(super) streams: &'a Streams,
+    /// The run's counters.
+    pub(super) tally: &'a Tally,
 }
 
 /// The feeding end of a branch.
@@ -164,7 +164,7 @@ async fn give(feeds: &mut Vec<Feed>, frame: Bytes, stall: Duration, subject: &Su
 impl Meter<'_> {
     fn count(&self, bytes: usize) {
         self.item.advance(bytes as u64);
-        self.streams.moved(bytes as u64);
+        self.tally.received(bytes as u64);
     }
 }
 

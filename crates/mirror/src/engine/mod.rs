@@ -96,7 +96,10 @@ pub(crate) async fn run(
         tasks.spawn(async move { setter.set(engine.create(&place).await.map_err(Arc::new)) });
     }
     let watched = Arc::clone(&engine);
-    tasks.spawn(async move { watched.streams.watch(&watched.registries).await });
+    tasks.spawn(async move {
+        let Engine { streams, tally, .. } = &*watched;
+        streams.watch(tally, &watched.registries).await;
+    });
     tasks.spawn(dispatch(
         Arc::clone(&engine),
         plan.blobs.clone(),

@@ -4,10 +4,7 @@
 //! A registry that resets, throttles or refuses halves it.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,6 +13,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
+use super::Tally;
 use crate::registry::Registries;
 
 /// Streams at the beginning: what every registry stands.
@@ -41,7 +39,6 @@ const REST: u32 = 40;
 pub(super) struct Streams {
     state: Mutex<State>,
     freed: Notify,
-    moved: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -69,7 +66,6 @@ impl Streams {
                 pilot: Pilot::new(most),
             }),
             freed: Notify::new(),
-            moved: AtomicU64::new(0),
         }
     }
 
@@ -88,11 +84,6 @@ impl Streams {
         }
     }
 
-    /// Bytes have come from a source.
-    pub(super) fn moved(&self, bytes: u64) {
-        self.moved.fetch_add(bytes, Relaxed);
-    }
-
     /// A blob has arrived.
     pub(super) fn arrived(&self) {
         self.change(Pilot::clean);
@@ -105,18 +96,18 @@ impl Streams {
     }
 
     /// Watches the windows; runs until it is dropped.
-    pub(super) async fn watch(&self, registries: &Registries) {
+    pub(super) async fn watch(&self, tally: &Tally, registries: &Registries) {
         let mut ticks = interval(WINDOW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut since = ticks.tick().await;
-        let (mut moved, mut refused) = (0, 0);
+        let (mut read, mut refused) = (0, 0);
         loop {
             let now: Instant = ticks.tick().await;
-            let (before, refused_before) = (moved, refused);
-            (moved, refused) = (self.moved.load(Relaxed), registries.refusals().await);
+            let (read_before, refused_before) = (read, refused);
+            (read, refused) = (tally.read(), registries.refusals().await);
             // Lossy above 2^53 bytes in a window.
             #[expect(clippy::cast_precision_loss)]
-            let rate = (moved - before) as f64 / (now - since).as_secs_f64();
+            let rate = (read - read_before) as f64 / (now - since).as_secs_f64();
             since = now;
             self.window(rate);
             if refused > refused_before {

@@ -13,6 +13,7 @@ pub(crate) struct Tally(Arc<Counters>);
 struct Counters {
     repositories: AtomicU64,
     manifests: AtomicU64,
+    read: AtomicU64,
     uploads: AtomicU64,
     sent: AtomicU64,
     mounts: AtomicU64,
@@ -28,6 +29,11 @@ impl Tally {
     /// A manifest was written.
     pub(super) fn manifest(&self) {
         self.0.manifests.fetch_add(1, Relaxed);
+    }
+
+    /// Bytes of a blob have come.
+    pub(super) fn received(&self, bytes: u64) {
+        self.0.read.fetch_add(bytes, Relaxed);
     }
 
     /// A blob was sent.
@@ -50,6 +56,11 @@ impl Tally {
     /// Manifests written.
     pub(crate) fn manifests(&self) -> u64 {
         self.0.manifests.load(Relaxed)
+    }
+
+    /// Bytes of blobs that came from sources, each time they came.
+    pub(crate) fn read(&self) -> u64 {
+        self.0.read.load(Relaxed)
     }
 
     /// Blobs sent.

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use castlink_core::{Failure, Result, config::Config, reference::EcrHost};
+use castlink_core::{
+    Failure, Result,
+    config::{self, Config},
+    reference::EcrHost,
+};
 use reqwest::{Client, redirect};
 use tokio::sync::{Mutex, Semaphore};
 
@@ -97,7 +101,9 @@ impl Registries {
     async fn connect(&self, host: &str) -> Result<Registry> {
         let settings = self.config.registries.get(host);
         let ecr = match EcrHost::parse(host) {
-            Some(parts) => Some(Arc::new(Ecr::open(host, &parts, &self.config.aws).await?)),
+            Some(parts) => Some(Arc::new(
+                Ecr::open(host, &parts, &self.aws(settings)).await?,
+            )),
             None => None,
         };
         let identity = match &ecr {
@@ -117,6 +123,20 @@ impl Registries {
             ecr,
             requests: AtomicU64::new(0),
         })
+    }
+
+    /// How to reach AWS for a registry: another account may want another profile or role.
+    fn aws(&self, settings: Option<&config::Registry>) -> config::Aws {
+        let mut aws = self.config.aws.clone();
+        let Some(own) = settings else { return aws };
+        if own.profile.is_some() {
+            aws.profile.clone_from(&own.profile);
+        }
+        if own.role_arn.is_some() {
+            aws.role_arn.clone_from(&own.role_arn);
+            aws.external_id.clone_from(&own.external_id);
+        }
+        aws
     }
 
     /// One HTTP client for all registries with the same certificates: they share its pool.
