@@ -9,22 +9,13 @@
 //! per binary), then a file of that name in `$KUBEBUILDER_ASSETS`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::cache;
+use crate::golang::Program;
 
-/// How often a build says that it is still running.
-const HEARTBEAT: Duration = Duration::from_secs(30);
-/// How much of a failed build's output the error shows.
-const TAIL_LINES: usize = 30;
 /// Kubernetes as `go.mod` pins it; the binaries report it through linker flags.
 const KUBERNETES: &str = "v1.36.4";
 
@@ -64,8 +55,6 @@ const BINARIES: [&str; 6] = [
     "registry",
 ];
 
-const TITLE: &str = "the servers (Kubernetes 1.36, etcd, OCI registry)";
-
 /// All executables, building what is missing; `say` gets progress lines.
 ///
 /// Blocks for minutes when something has to be built: call it from a thread that may.
@@ -101,7 +90,7 @@ pub fn ensure(say: &dyn Fn(&str)) -> Result<Servers> {
 }
 
 /// The user's own binary, by the conventions of envtest.
-fn given(binary: &str) -> Result<Option<PathBuf>> {
+pub(crate) fn given(binary: &str) -> Result<Option<PathBuf>> {
     let variable = format!("TEST_ASSET_{}", binary.to_uppercase().replace('-', "_"));
     if let Some(path) = std::env::var_os(&variable).map(PathBuf::from) {
         if path.is_file() {
@@ -116,86 +105,20 @@ fn given(binary: &str) -> Result<Option<PathBuf>> {
 }
 
 fn build(say: &dyn Fn(&str)) -> Result<PathBuf> {
-    let go = go_version()?;
-    let linker = linker_flags();
-    let texts = FILES.iter().map(|(_, text)| text.as_bytes());
-    let key = cache::key(texts.chain([go.as_bytes(), linker.as_bytes()]));
-    cache::ensure(&format!("servers/go-{key}"), say, |draft| {
-        say(&format!(
-            "building {TITLE} with {go}: about 8 minutes on two cores, once"
-        ));
-        let started = Instant::now();
-        compile(draft, &linker, say)?;
-        say(&format!(
-            "built {TITLE} in {} s",
-            started.elapsed().as_secs()
-        ));
+    let program = Program {
+        title: "the servers (Kubernetes 1.36, etcd, OCI registry)",
+        files: &FILES,
+        package: ".",
+        linker: &linker_flags(),
+        takes: "about 8 minutes on two cores",
+        instead: "point KUBEBUILDER_ASSETS at ready-made binaries",
+    };
+    program.ensure("servers/go", "servers", say, |draft| {
+        for binary in BINARIES {
+            symlink("servers", draft.join(binary))?;
+        }
         Ok(())
     })
-}
-
-fn compile(draft: &Path, linker: &str, say: &dyn Fn(&str)) -> Result<()> {
-    let source = draft.join("source");
-    fs::create_dir(&source)?;
-    for (name, text) in FILES {
-        fs::write(source.join(name), text)?;
-    }
-    let log = draft.join("build.log");
-    let program = draft.join("servers");
-    let mut command = Command::new("go");
-    command
-        .current_dir(&source)
-        .stdout(File::create(&log)?)
-        .stderr(File::options().append(true).open(&log)?);
-    // The linker drops debug information anyway: the compiler need not write it.
-    command.args([
-        "build",
-        "-trimpath",
-        "-buildvcs=false",
-        "-gcflags=all=-dwarf=false",
-    ]);
-    command
-        .args(["-ldflags", linker, "-o"])
-        .arg(&program)
-        .arg(".");
-    // The compiler's processes are short: they collect garbage only when they grow large.
-    command.envs([
-        ("CGO_ENABLED", "0"),
-        ("GOTOOLCHAIN", "local"),
-        ("GOFLAGS", "-mod=readonly"),
-        ("GOGC", "off"),
-        ("GOMEMLIMIT", "2GiB"),
-        ("GOWORK", "off"),
-    ]);
-    wait(command, TITLE, say).with_context(|| tail(&log))?;
-    for binary in BINARIES {
-        std::os::unix::fs::symlink("servers", draft.join(binary))?;
-    }
-    fs::remove_dir_all(&source)?;
-    Ok(())
-}
-
-/// Runs `command` to its end, saying every now and then that it still runs.
-fn wait(mut command: Command, title: &str, say: &dyn Fn(&str)) -> Result<()> {
-    let started = Instant::now();
-    let mut child = command.spawn().context("cannot run go")?;
-    let (done, ended) = mpsc::channel();
-    thread::spawn(move || done.send(child.wait()));
-    loop {
-        match ended.recv_timeout(HEARTBEAT) {
-            Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => {
-                return Ok(());
-            }
-            Ok(status) => bail!("the build of {title} failed ({})", status?),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                say(&format!(
-                    "building {title}: {} s so far",
-                    started.elapsed().as_secs()
-                ));
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("lost the build of {title}"),
-        }
-    }
 }
 
 /// No symbols, and the version Kubernetes' own release build would set.
@@ -205,34 +128,6 @@ fn linker_flags() -> String {
     format!(
         "-s -w -X {package}.gitVersion={KUBERNETES} -X {package}.gitMajor={major} \
          -X {package}.gitMinor={minor}"
-    )
-}
-
-fn go_version() -> Result<String> {
-    let output = match Command::new("go")
-        .args(["env", "GOVERSION"])
-        .env("GOTOOLCHAIN", "local")
-        .output()
-    {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
-            "go is not installed, and the test servers are built with it: install Go 1.26 or \
-             newer (https://go.dev/dl/), or point KUBEBUILDER_ASSETS at ready-made binaries"
-        ),
-        other => other.context("cannot run go")?,
-    };
-    if !output.status.success() {
-        return Err(anyhow!("{}", String::from_utf8_lossy(&output.stderr))
-            .context("cannot ask go for its version"));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-fn tail(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<_> = text.lines().collect();
-    format!(
-        "end of the build's output:\n{}",
-        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
     )
 }
 
