@@ -10,6 +10,8 @@ use crate::{Failure, Result};
 
 mod grammar;
 
+pub use grammar::is_tag;
+
 /// Where CAST AI publishes the same images twice, with identical paths and tags.
 const TWINS: [&str; 2] = [
     "us-docker.pkg.dev/castai-hub/library/",

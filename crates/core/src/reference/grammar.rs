@@ -131,7 +131,9 @@ fn is_separator(text: &str) -> bool {
     matches!(text, "." | "_" | "__") || text.bytes().all(|b| b == b'-')
 }
 
-fn is_tag(text: &str) -> bool {
+/// True for what can stand after the colon of a reference.
+#[must_use]
+pub fn is_tag(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let mut bytes = text.bytes();
     text.len() <= MAX_TAG

@@ -19,7 +19,7 @@ use url::Url;
 use super::{
     auth::Auth,
     endpoint::Endpoint,
-    error::{Error, Kind, Result, Subject},
+    error::{Kind, Result, Subject},
     retry::Retry,
 };
 use crate::{
@@ -96,15 +96,7 @@ impl Registry {
     pub(crate) async fn get_manifest(&self, repository: &str, selector: &str) -> Result<Manifest> {
         let subject = self.manifest_subject(repository, selector);
         let ask = self.manifest_ask(Method::GET, repository, selector, &subject);
-        // The body belongs to the request: an answer that breaks off is asked for again.
-        let (headers, body) = self
-            .retry
-            .run(|| async {
-                let response = self.send_small(&ask).await?;
-                let headers = response.headers().clone();
-                Ok((headers, read_limited(response, &subject).await?))
-            })
-            .await?;
+        let (headers, body) = self.read(&ask, MAX_MANIFEST_READ).await?;
         let want = Digest::parse(selector).or_else(|| content_digest(&headers));
         let content_type = headers
             .get(CONTENT_TYPE)
@@ -208,6 +200,18 @@ impl Registry {
     /// One small request, tried again while that makes sense.
     pub(super) async fn small(&self, ask: &Ask<'_>) -> Result<Response> {
         self.retry.run(|| self.send_small(ask)).await
+    }
+
+    /// One small request with its whole answer, of at most `limit` bytes. The body belongs
+    /// to the request: an answer that breaks off is asked for again.
+    pub(super) async fn read(&self, ask: &Ask<'_>, limit: usize) -> Result<(HeaderMap, Bytes)> {
+        self.retry
+            .run(|| async {
+                let response = self.send_small(ask).await?;
+                let headers = response.headers().clone();
+                Ok((headers, read_limited(response, limit, ask.subject).await?))
+            })
+            .await
     }
 
     /// Twice the stall limit for the whole answer: a registry that checks an index against
@@ -330,24 +334,17 @@ fn content_digest(headers: &HeaderMap) -> Option<Digest> {
     Digest::parse(headers.get(CONTENT_DIGEST)?.to_str().ok()?)
 }
 
-async fn read_limited(mut response: Response, subject: &Subject) -> Result<Bytes> {
+async fn read_limited(mut response: Response, limit: usize, subject: &Subject) -> Result<Bytes> {
     let mut body = Vec::new();
     while let Some(chunk) = response
         .chunk()
         .await
         .map_err(|err| subject.transport(err))?
     {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_MANIFEST_READ {
-            return Err(too_large(subject));
+        if body.len() + chunk.len() > limit {
+            return Err(subject.nonsense(format!("the answer is longer than {limit} bytes")));
         }
+        body.extend_from_slice(&chunk);
     }
     Ok(body.into())
-}
-
-fn too_large(subject: &Subject) -> Error {
-    subject.nonsense(format!(
-        "the manifest is larger than {} MiB",
-        MAX_MANIFEST_READ >> 20
-    ))
 }

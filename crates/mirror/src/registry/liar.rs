@@ -103,6 +103,8 @@ impl Liar {
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                // Head and body are two writes: no waiting for an acknowledgement in between.
+                stream.set_nodelay(true).unwrap();
                 tokio::spawn(serve(stream, Arc::clone(&shared), Arc::clone(&hook)));
             }
         });

@@ -12,6 +12,7 @@ mod endpoint;
 pub(crate) mod error;
 mod pool;
 mod retry;
+mod tags;
 mod upload;
 
 pub(crate) use client::Registry;
