@@ -16,7 +16,7 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -63,7 +63,7 @@ pub(crate) struct Engine {
     tally: Tally,
     streams: Arc<Streams>,
     creating: Semaphore,
-    pace: Pace,
+    paces: Mutex<HashMap<Arc<str>, Arc<Pace>>>,
     repositories: HashMap<Place, Slot<Delivered>>,
     blobs: HashMap<(Place, Digest), Slot<Delivered>>,
     images: Vec<Slot<bool>>,
@@ -160,7 +160,7 @@ impl Engine {
             tally: Tally::default(),
             streams: Arc::new(Streams::new(settings.concurrency)),
             creating: Semaphore::new(CREATING),
-            pace: Pace::new(PUT_IMAGE.0, PUT_IMAGE.1),
+            paces: Mutex::default(),
             repositories: HashMap::new(),
             blobs: HashMap::new(),
             images: Vec::new(),
@@ -218,6 +218,13 @@ impl Engine {
 
     async fn registry(&self, place: &Place) -> Result<Arc<Registry>> {
         self.registries.get(&place.registry).await
+    }
+
+    /// The pace of writing manifests to an ECR registry: its quota is its own.
+    fn pace(&self, place: &Place) -> Arc<Pace> {
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Pace::new(PUT_IMAGE.0, PUT_IMAGE.1));
+        Arc::clone(paces.entry(Arc::clone(&place.registry)).or_insert_with(new))
     }
 
     fn stall(&self) -> Duration {

@@ -76,7 +76,7 @@ impl Engine {
     async fn put(&self, place: &Place, selector: &str, manifest: &Manifest) -> Result<()> {
         let registry = self.registry(place).await?;
         if registry.ecr().is_some() {
-            self.pace.turn().await;
+            self.pace(place).turn().await;
         }
         let put = registry
             .put_manifest(&place.repository, selector, manifest)
