@@ -160,6 +160,9 @@ pub struct Registry {
     pub endpoint: Option<String>,
     /// PEM file with certificate authorities to trust in addition to the system's.
     pub ca: Option<PathBuf>,
+    /// HTTP proxy to reach it through (`http://proxy.corp:3128`), or `direct` for none.
+    /// Unset: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` decide.
+    pub proxy: Option<String>,
     /// User name.
     pub username: Option<String>,
     /// File that holds the password or token.

@@ -124,9 +124,11 @@ impl World {
                 "\n[registries.\"{host}\"]\nendpoint = \"{upstream}/{host}\"\nca = \"{ca}\"\n"
             ));
         }
+        // Under a name that nobody resolves: only a proxy gets there, and a registry that is
+        // asked for a whole URL answers as one would.
         let store = &COMMON.store.url;
         text.push_str(&format!(
-            "\n[registries.\"{FAR}\"]\nendpoint = \"{store}/far\"\n"
+            "\n[registries.\"{FAR}\"]\nendpoint = \"http://registry.invalid/far\"\nproxy = \"{store}\"\n"
         ));
         std::fs::write(self.home.path().join("castlink.toml"), text).unwrap();
     }

@@ -95,18 +95,27 @@ fn extract(figment: &Figment) -> Result<Config> {
 /// A URL is printed in errors and by `config show`: it must not hold a password.
 fn refuse_credentials(config: &Config) -> Result<()> {
     for (host, registry) in &config.registries {
-        let authority = registry.endpoint.as_deref().and_then(|url| {
-            let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-            rest.split('/').next()
-        });
-        if authority.is_some_and(|authority| authority.contains('@')) {
+        if registry.endpoint.as_deref().is_some_and(holds_credentials) {
             return Err(Failure::usage(format!(
                 "the endpoint of registry {host} holds credentials"
             ))
             .hint("take them out of the URL: set username, and password_file or password_env"));
         }
+        if registry.proxy.as_deref().is_some_and(holds_credentials) {
+            return Err(
+                Failure::usage(format!("the proxy of registry {host} holds credentials"))
+                    .hint("take it out, and give the URL in HTTPS_PROXY instead"),
+            );
+        }
     }
     Ok(())
+}
+
+fn holds_credentials(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/')
+        .next()
+        .is_some_and(|authority| authority.contains('@'))
 }
 
 /// A variable that is set and not empty: CI sets empty ones for what it has not.
@@ -304,6 +313,12 @@ mod tests {
                 None,
                 "credentials",
                 "password_file",
+            ),
+            (
+                "[registries.'r']\nproxy = 'http://u:p@h:3128'",
+                None,
+                "proxy of registry r holds credentials",
+                "HTTPS_PROXY",
             ),
             ("[aws", None, "castlink.toml", ""),
         ] {

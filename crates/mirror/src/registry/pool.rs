@@ -12,8 +12,9 @@ use castlink_core::{
     config::{self, Config},
     reference::EcrHost,
 };
-use reqwest::{Client, redirect};
+use reqwest::{Client, Proxy, redirect};
 use tokio::sync::{Mutex, Semaphore};
+use url::Url;
 
 use super::{
     auth::{Auth, Identity},
@@ -30,6 +31,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Small requests under way at once, at one registry. Apart from the blobs, so that a
 /// manifest never waits behind a layer.
 const SMALL_REQUESTS: usize = 32;
+
+/// The value of `proxy` that means none, whatever the environment says.
+const DIRECT: &str = "direct";
 
 /// Hops from a blob's address to its bytes.
 const REDIRECTS: usize = 10;
@@ -49,7 +53,14 @@ pub(crate) struct Registries {
     config: Config,
     limits: Limits,
     open: Mutex<HashMap<String, Arc<Registry>>>,
-    clients: Mutex<BTreeMap<Option<PathBuf>, Client>>,
+    clients: Mutex<BTreeMap<Line, Client>>,
+}
+
+/// What decides how a registry is connected to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Line {
+    ca: Option<PathBuf>,
+    proxy: Option<String>,
 }
 
 impl Registries {
@@ -113,9 +124,7 @@ impl Registries {
         Ok(Registry {
             host: host.to_owned(),
             endpoint: Endpoint::of(host, settings)?,
-            http: self
-                .client(settings.and_then(|settings| settings.ca.clone()))
-                .await?,
+            http: self.client(Line::of(settings)).await?,
             auth: Auth::new(identity),
             retry: Retry::new(self.limits.attempts),
             stall: self.limits.stall,
@@ -139,10 +148,10 @@ impl Registries {
         aws
     }
 
-    /// One HTTP client for all registries with the same certificates: they share its pool.
-    async fn client(&self, ca: Option<PathBuf>) -> Result<Client> {
+    /// One HTTP client for all registries on the same line: they share its pool.
+    async fn client(&self, line: Line) -> Result<Client> {
         let mut clients = self.clients.lock().await;
-        if let Some(client) = clients.get(&ca) {
+        if let Some(client) = clients.get(&line) {
             return Ok(client.clone());
         }
         let mut builder = Client::builder()
@@ -154,15 +163,42 @@ impl Registries {
             // A referer would carry signed URLs.
             .referer(false)
             .redirect(redirect::Policy::custom(follow));
-        if let Some(file) = &ca {
+        if let Some(file) = &line.ca {
             builder = builder.tls_certs_merge(certificates(file)?);
         }
+        builder = match line.proxy.as_deref() {
+            None => builder,
+            Some(DIRECT) => builder.no_proxy(),
+            Some(url) => builder.proxy(proxy(url)?),
+        };
         let client = builder
             .build()
             .map_err(|err| Failure::failed("setting up the HTTP client").because(err))?;
-        clients.insert(ca, client.clone());
+        clients.insert(line, client.clone());
         Ok(client)
     }
+}
+
+impl Line {
+    fn of(settings: Option<&config::Registry>) -> Self {
+        let settings = settings.cloned().unwrap_or_default();
+        Self {
+            ca: settings.ca,
+            proxy: settings.proxy,
+        }
+    }
+}
+
+fn proxy(url: &str) -> Result<Proxy> {
+    let unusable = || {
+        Failure::usage(format!("proxy `{url}` is not a URL"))
+            .hint("write http://HOST:PORT, or `direct` for none")
+    };
+    let parsed = Url::parse(url).map_err(|err| unusable().because(err))?;
+    if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
+        return Err(unusable());
+    }
+    Proxy::all(parsed).map_err(|err| unusable().because(err))
 }
 
 /// Credentials are dropped across hosts by the client itself; encryption is not given up.
