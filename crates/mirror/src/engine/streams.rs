@@ -17,13 +17,16 @@ use super::Tally;
 use crate::registry::Registries;
 
 /// Streams at the beginning: what every registry stands.
-const FIRST: usize = 8;
+const FIRST: usize = 16;
 
 /// What trouble leaves, however often it comes.
 const FEWEST: usize = 2;
 
 /// How long a number of streams is watched before it is judged.
 const WINDOW: Duration = Duration::from_millis(250);
+
+/// Windows that a new number has to show what it is worth: connections take round trips to open.
+const PATIENCE: u32 = 4;
 
 /// A number that moves less than this times the bytes of the half of it is not worth it.
 const WORTH: f64 = 1.15;
@@ -169,8 +172,14 @@ struct Pilot {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stage {
-    /// Is the number better than the one before, and what did that move?
-    Judging(Option<(usize, f64)>),
+    /// What does this number move?
+    First,
+    /// Is this number better than the one before?
+    Judging {
+        before: usize,
+        moved: f64,
+        windows: u32,
+    },
     /// Nothing to find out for so many windows.
     Settled(u32),
 }
@@ -180,7 +189,7 @@ impl Pilot {
         Self {
             most: most.max(1),
             limit: FIRST.min(most).max(1),
-            stage: Stage::Judging(None),
+            stage: Stage::First,
             lost: 0,
             clean: 0,
             halved: false,
@@ -191,25 +200,47 @@ impl Pilot {
     fn window(&mut self, rate: Option<f64>) {
         self.halved = false;
         self.stage = match (self.stage, rate) {
-            (Stage::Judging(before), Some(rate)) => self.judge(rate, before),
-            (Stage::Judging(before), None) => Stage::Judging(before),
-            (Stage::Settled(0), _) => Stage::Judging(None),
+            (Stage::First, Some(rate)) => self.double(rate),
+            (Stage::Judging { moved, .. }, Some(rate)) if rate >= moved * WORTH => {
+                self.double(rate)
+            }
+            (
+                Stage::Judging {
+                    before, windows: 1, ..
+                },
+                Some(_),
+            ) => {
+                self.limit = before;
+                Stage::Settled(REST)
+            }
+            (
+                Stage::Judging {
+                    before,
+                    moved,
+                    windows,
+                },
+                Some(_),
+            ) => Stage::Judging {
+                before,
+                moved,
+                windows: windows - 1,
+            },
+            (Stage::Settled(0), _) => Stage::First,
             (Stage::Settled(windows), _) => Stage::Settled(windows - 1),
+            (stage, None) => stage,
         };
     }
 
-    fn judge(&mut self, rate: f64, before: Option<(usize, f64)>) -> Stage {
-        match before {
-            Some((fewer, slower)) if rate < slower * WORTH => {
-                self.limit = fewer;
-                Stage::Settled(REST)
-            }
-            _ if self.limit == self.most => Stage::Settled(REST),
-            _ => {
-                let before = (self.limit, rate);
-                self.limit = (self.limit * 2).min(self.most);
-                Stage::Judging(Some(before))
-            }
+    fn double(&mut self, moved: f64) -> Stage {
+        if self.limit == self.most {
+            return Stage::Settled(REST);
+        }
+        let before = self.limit;
+        self.limit = (before * 2).min(self.most);
+        Stage::Judging {
+            before,
+            moved,
+            windows: PATIENCE,
         }
     }
 
@@ -259,23 +290,32 @@ mod tests {
     #[test]
     fn streams_double_while_that_pays() {
         for (each, line, want) in [
-            (1.0, 1000.0, 32),
-            (1.0, 20.0, 32),
-            (1.0, 17.0, 16),
-            (1.0, 8.0, 8),
-            (5.0, 8.0, 8),
+            (1.0, 1000.0, 64),
+            (1.0, 40.0, 64),
+            (1.0, 33.0, 32),
+            (1.0, 16.0, 16),
+            (5.0, 16.0, 16),
         ] {
-            assert_eq!(found(&mut Pilot::new(32), 8, each, line), want, "{line}");
+            assert_eq!(found(&mut Pilot::new(64), 12, each, line), want, "{line}");
         }
-        assert_eq!(found(&mut Pilot::new(3), 8, 1.0, 1000.0), 3);
+        assert_eq!(found(&mut Pilot::new(3), 12, 1.0, 1000.0), 3);
     }
 
     #[test]
     fn what_changed_is_found_out_later() {
         let mut pilot = Pilot::new(32);
-        assert_eq!(found(&mut pilot, 8, 1.0, 8.0), 8);
-        assert_eq!(found(&mut pilot, REST - 8, 1.0, 1000.0), 8, "at rest");
+        assert_eq!(found(&mut pilot, 8, 1.0, 16.0), 16);
+        assert_eq!(found(&mut pilot, REST - 8, 1.0, 1000.0), 16, "at rest");
         assert_eq!(found(&mut pilot, 12, 1.0, 1000.0), 32);
+    }
+
+    #[test]
+    fn a_slow_start_is_not_held_against_a_number() {
+        let mut pilot = Pilot::new(32);
+        for rate in [16.0, 16.0, 17.0, 24.0, 31.0] {
+            pilot.window(Some(rate));
+        }
+        assert_eq!(pilot.limit, 32);
     }
 
     #[test]

@@ -58,7 +58,7 @@ async fn look(registries: &Registries, images: &[&str], depth: Depth) -> Observa
         image: format!("{HOST}/{name}").parse().unwrap(),
         optional: false,
     };
-    observe(registries, &to, images.iter().map(request).collect(), depth)
+    observe(registries, &[to], images.iter().map(request).collect(), depth)
         .await
         .unwrap()
 }
