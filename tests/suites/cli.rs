@@ -16,7 +16,7 @@ const BINARIES: [(&str, &[&str]); 5] = [
         "castlink-endpoints",
         &["plan", "apply", "status", "destroy"],
     ),
-    ("castlink-mirror", &["plan", "copy", "verify"]),
+    ("castlink-mirror", &["plan", "copy", "verify", "tags"]),
     (
         "castlink-upgrade",
         &["images", "plan", "apply", "status", "rollback"],

@@ -6,6 +6,8 @@
 mod failures;
 #[path = "mirror/fixture.rs"]
 mod fixture;
+#[path = "mirror/lists.rs"]
+mod lists;
 
 use castlink_tests::faults::{Fault, Harm};
 use castlink_tests::knobs::Knobs;

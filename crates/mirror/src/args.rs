@@ -8,6 +8,10 @@ use castlink_core::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod tags;
+
+pub(crate) use tags::TagsArgs;
+
 /// Copies container images from public registries into a private Amazon ECR.
 ///
 /// Multi-architecture images travel byte for byte: the digest at the target is the digest
@@ -31,6 +35,8 @@ pub(crate) enum Verb {
     Copy(Images),
     /// Compare the target with the source, digest for digest
     Verify(Images),
+    /// List the tags of repositories, newest first
+    Tags(TagsArgs),
 }
 
 /// `plan`.
@@ -76,10 +82,19 @@ enum CreateRepos {
 }
 
 impl Cli {
-    fn images(&self) -> &Images {
+    fn images(&self) -> Option<&Images> {
         match &self.verb {
-            Verb::Plan(plan) => &plan.images,
-            Verb::Copy(images) | Verb::Verify(images) => images,
+            Verb::Plan(plan) => Some(&plan.images),
+            Verb::Copy(images) | Verb::Verify(images) => Some(images),
+            Verb::Tags(_) => None,
+        }
+    }
+
+    fn aws(&self) -> &AwsArgs {
+        match &self.verb {
+            Verb::Plan(plan) => &plan.images.aws,
+            Verb::Copy(images) | Verb::Verify(images) => &images.aws,
+            Verb::Tags(args) => &args.aws,
         }
     }
 }
@@ -94,6 +109,7 @@ impl Command for Cli {
             Verb::Plan(_) => "plan",
             Verb::Copy(_) => "copy",
             Verb::Verify(_) => "verify",
+            Verb::Tags(_) => "tags",
         }
     }
 
@@ -102,8 +118,8 @@ impl Command for Cli {
     }
 
     fn apply(&self, config: &mut Config) {
-        let images = self.images();
-        images.aws.apply(config);
+        self.aws().apply(config);
+        let Some(images) = self.images() else { return };
         let mirror = &mut config.mirror;
         if let Some((to, also)) = images.to.split_first() {
             mirror.to = Some(to.clone());

@@ -25,6 +25,7 @@ mod plan;
 mod registry;
 mod report;
 mod source;
+mod tags;
 mod target;
 mod verify;
 
@@ -37,5 +38,6 @@ async fn run(cli: args::Cli, context: Context) -> Result<Outcome> {
         args::Verb::Plan(plan) => apply::plan_only(&plan.images, plan.exit_code, context).await,
         args::Verb::Copy(images) => apply::copy(&images, context).await,
         args::Verb::Verify(images) => verify::run(&images, context).await,
+        args::Verb::Tags(args) => tags::run(&args, context).await,
     }
 }

@@ -117,7 +117,7 @@ fn read<'a>(
 }
 
 /// How one source failed.
-enum Tried {
+pub(crate) enum Tried {
     /// Another source cannot help.
     Final(Failure),
     /// Another source may have it.
@@ -125,7 +125,8 @@ enum Tried {
 }
 
 impl Tried {
-    fn of(error: crate::registry::error::Error) -> Self {
+    /// What another source can do about a failed call.
+    pub(crate) fn of(error: crate::registry::error::Error) -> Self {
         let elsewhere =
             matches!(error.kind, Kind::NotFound | Kind::Denied) || error.kind.is_transient();
         let failure = error.into_failure();
@@ -145,7 +146,7 @@ impl From<Failure> for Tried {
 
 /// Tries the twin of a CAST AI image when the image itself cannot be had; the first
 /// failure is the one to report.
-async fn with_twin<T>(
+pub(crate) async fn with_twin<T>(
     image: &ImageRef,
     attempt: impl AsyncFn(&ImageRef) -> Result<T, Tried>,
 ) -> Result<T> {

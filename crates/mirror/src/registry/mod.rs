@@ -18,6 +18,7 @@ mod upload;
 pub(crate) use client::Registry;
 pub(crate) use download::Download;
 pub(crate) use pool::Registries;
+pub(crate) use tags::Tag;
 pub(crate) use upload::{Started, Upload};
 
 #[cfg(test)]

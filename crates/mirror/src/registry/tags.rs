@@ -54,7 +54,6 @@ impl Registry {
     /// [`Kind::NotFound`](super::error::Kind::NotFound) when there is no such repository,
     /// [`Kind::Refused`](super::error::Kind::Refused) when the list leads elsewhere, has no
     /// end, or makes no sense.
-    #[allow(dead_code, reason = "the first user comes with the verb")]
     pub(crate) async fn tags(&self, repository: &str) -> Result<Vec<Tag>> {
         let subject = self.subject(format!("repository {}/{repository}", self.host));
         let mut seen = HashSet::new();
