@@ -13,6 +13,7 @@ pub mod duration;
 pub mod error;
 pub mod exit;
 pub mod input;
+pub mod lock;
 pub mod printer;
 pub mod progress;
 pub mod record;
