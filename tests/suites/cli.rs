@@ -16,7 +16,10 @@ const BINARIES: [(&str, &[&str]); 5] = [
         "castlink-endpoints",
         &["plan", "apply", "status", "destroy"],
     ),
-    ("castlink-mirror", &["plan", "copy", "verify", "tags"]),
+    (
+        "castlink-mirror",
+        &["plan", "copy", "verify", "lock", "tags"],
+    ),
     (
         "castlink-upgrade",
         &["images", "plan", "apply", "status", "rollback"],

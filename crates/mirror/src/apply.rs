@@ -13,6 +13,7 @@ use crate::{
     args::Images,
     engine::{self, Tally},
     input::{self, Request},
+    lock,
     observe::{Depth, Destination, Observation, observe},
     plan::{self, Action, Plan},
     registry::Registries,
@@ -35,7 +36,10 @@ impl World {
     /// # Errors
     /// Exit 2: no target, malformed references, unusable settings.
     pub(crate) fn new(images: &Images, context: &Context) -> Result<Self> {
-        let requests = input::gather(&images.references, &context.printer)?;
+        let requests = match &images.locked.lock {
+            Some(file) => input::from_lock(file)?,
+            None => input::gather(&images.references, &context.printer)?,
+        };
         Ok(Self {
             registries: Arc::new(Registries::new(&context.config)),
             to: destinations(&context.config.mirror)?,
@@ -159,7 +163,9 @@ pub(crate) async fn copy(images: &Images, context: Context) -> Result<Outcome> {
 
 async fn make_plan(world: &mut World, context: &Context) -> Result<Plan> {
     let observation = world.observe(Depth::Changed).await?;
-    Ok(plan::plan(observation, context.config.mirror.create_repos))
+    let plan = plan::plan(observation, context.config.mirror.create_repos);
+    lock::note_moved(&world.registries, &plan, &context.printer).await;
+    Ok(plan)
 }
 
 async fn carry_out(world: &World, plan: &Plan, context: &Context, report: &mut Report) -> Tally {

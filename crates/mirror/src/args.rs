@@ -8,8 +8,10 @@ use castlink_core::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod lock;
 mod tags;
 
+pub(crate) use lock::LockArgs;
 pub(crate) use tags::TagsArgs;
 
 /// Copies container images from public registries into a private Amazon ECR.
@@ -35,6 +37,8 @@ pub(crate) enum Verb {
     Copy(Images),
     /// Compare the target with the source, digest for digest
     Verify(Images),
+    /// Write down what references stand for, in a file for review
+    Lock(LockArgs),
     /// List the tags of repositories, newest first
     Tags(TagsArgs),
 }
@@ -55,6 +59,8 @@ pub(crate) struct Images {
     /// Image references, as they are written in manifests; `-` reads references or records from stdin
     #[arg(value_name = "REFERENCE")]
     pub(crate) references: Vec<String>,
+    #[command(flatten)]
+    pub(crate) locked: lock::Locked,
     /// Target registry, with an optional path prefix; more of them (regions, accounts) are fed
     /// from the same read [default: `mirror.to` and `mirror.also_to` of the configuration]
     #[arg(long, value_name = "REGISTRY[/PREFIX]")]
@@ -86,7 +92,7 @@ impl Cli {
         match &self.verb {
             Verb::Plan(plan) => Some(&plan.images),
             Verb::Copy(images) | Verb::Verify(images) => Some(images),
-            Verb::Tags(_) => None,
+            Verb::Lock(_) | Verb::Tags(_) => None,
         }
     }
 
@@ -94,6 +100,7 @@ impl Cli {
         match &self.verb {
             Verb::Plan(plan) => &plan.images.aws,
             Verb::Copy(images) | Verb::Verify(images) => &images.aws,
+            Verb::Lock(args) => &args.aws,
             Verb::Tags(args) => &args.aws,
         }
     }
@@ -109,6 +116,7 @@ impl Command for Cli {
             Verb::Plan(_) => "plan",
             Verb::Copy(_) => "copy",
             Verb::Verify(_) => "verify",
+            Verb::Lock(_) => "lock",
             Verb::Tags(_) => "tags",
         }
     }

@@ -1,13 +1,16 @@
 //! What to mirror: references from the command line and from stdin, each once, with the
 //! images that no manifest shows.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path};
 
 use castlink_core::{
     Exit, Failure, ImageRef, Printer, Result,
     input::{self, Input},
+    lock::Lock,
     record::{Record, Summary},
 };
+
+use crate::content::Digest;
 
 /// One image to mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +19,43 @@ pub(crate) struct Request {
     pub(crate) image: ImageRef,
     /// Nobody asked for it by name: when it is missing upstream, that is a warning.
     pub(crate) optional: bool,
+    /// The same image by the digest that it is locked to: what is read in its place.
+    pub(crate) locked: Option<ImageRef>,
+}
+
+impl Request {
+    /// What is read at the source.
+    pub(crate) fn source(&self) -> &ImageRef {
+        self.locked.as_ref().unwrap_or(&self.image)
+    }
+
+    /// True when the image may be `digest`: any, unless it is locked.
+    pub(crate) fn allows(&self, digest: &Digest) -> bool {
+        let locked = self.locked.as_ref().and_then(ImageRef::digest);
+        locked.is_none_or(|locked| locked == digest.as_str())
+    }
+}
+
+/// Everything in a lock file, and nothing else: what goes with an image was locked with it.
+///
+/// # Errors
+/// Exit 2: there is no such file, or it is malformed, or empty.
+pub(crate) fn from_lock(file: &Path) -> Result<Vec<Request>> {
+    let lock = Lock::read(file)?;
+    if lock.images().is_empty() {
+        return Err(Failure::usage(format!(
+            "lock file {} has no images",
+            file.display()
+        )));
+    }
+    let requests = lock.images().iter().map(|image| {
+        Ok(Request {
+            image: image.source.clone(),
+            optional: false,
+            locked: Some(image.pinned()?),
+        })
+    });
+    requests.collect()
 }
 
 /// Reads `references`, where `-` stands for stdin. Records that are not images go on to
@@ -27,7 +67,7 @@ pub(crate) struct Request {
 pub(crate) fn gather(references: &[String], printer: &Printer) -> Result<Vec<Request>> {
     if references.is_empty() {
         return Err(Failure::usage("no image references given")
-            .hint("give references, or `-` to read them from stdin: castlink-upgrade images | castlink-mirror copy -"));
+            .hint("give references, a lock file, or `-` to read them from stdin: castlink-upgrade images | castlink-mirror copy -"));
     }
     let mut items = Vec::new();
     for text in references {
@@ -99,7 +139,11 @@ fn requests(images: Vec<ImageRef>) -> Vec<Request> {
             let Some(image) = image.filter(|image| seen.insert(image.clone())) else {
                 continue;
             };
-            requests.push(Request { image, optional });
+            requests.push(Request {
+                image,
+                optional,
+                locked: None,
+            });
         }
     }
     requests

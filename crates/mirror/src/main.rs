@@ -19,6 +19,7 @@ mod digest;
 mod ecr;
 mod engine;
 mod input;
+mod lock;
 mod observe;
 mod place;
 mod plan;
@@ -38,6 +39,7 @@ async fn run(cli: args::Cli, context: Context) -> Result<Outcome> {
         args::Verb::Plan(plan) => apply::plan_only(&plan.images, plan.exit_code, context).await,
         args::Verb::Copy(images) => apply::copy(&images, context).await,
         args::Verb::Verify(images) => verify::run(&images, context).await,
+        args::Verb::Lock(args) => lock::run(&args, context).await,
         args::Verb::Tags(args) => tags::run(&args, context).await,
     }
 }

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use castlink_core::{Failure, ImageRef, Result, reference::Layout};
+use castlink_core::{Exit, Failure, ImageRef, Result, reference::Layout};
 use futures::{StreamExt as _, future::join_all, stream};
 
 use crate::{
@@ -94,13 +94,13 @@ pub(crate) async fn observe(
     let Named { copies, standing } = name(to, requests)?;
     let targets = copies.iter().map(|(_, target)| target);
     let asked = roots(targets.chain(standing.iter().map(|request| &request.image)));
-    let sources = copies.iter().map(|(request, _)| &request.image).collect();
+    let sources = copies.iter().map(|(request, _)| request.source()).collect();
     let (found, targets) = tokio::join!(
         resolve_all(registries, sources),
         hold_all(registries, asked)
     );
     let images = copies.into_iter().map(|(request, target)| Observed {
-        found: found[&request.image].clone(),
+        found: found[request.source()].clone(),
         request,
         target,
     });
@@ -270,6 +270,9 @@ impl Observed {
                 found.source = source.clone();
                 found.tree = Some(Arc::clone(tree));
             }
+            Err(failure) if self.request.locked.is_some() => {
+                self.found = Err(Arc::new(lost(self.request.source(), failure)));
+            }
             Err(failure) => self.found = Err(Arc::clone(failure)),
         }
     }
@@ -278,6 +281,23 @@ impl Observed {
     fn tree(&self) -> Option<(Place, &Tree)> {
         let tree = self.found.as_ref().ok()?.tree.as_deref()?;
         Some((Place::of(&self.target), tree))
+    }
+}
+
+/// What is locked cannot be had.
+fn lost(locked: &ImageRef, failure: &Shared) -> Failure {
+    let hint = match failure.exit() {
+        Exit::Failed => Some("lock what the reference stands for now: castlink-mirror lock"),
+        _ => failure.hint_text(),
+    };
+    let lost = Failure::new(
+        failure.exit(),
+        format!("{locked} is locked and cannot be read"),
+    )
+    .because(Arc::clone(failure));
+    match hint {
+        Some(hint) => lost.hint(hint),
+        None => lost,
     }
 }
 

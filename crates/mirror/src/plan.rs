@@ -1,12 +1,12 @@
 //! What to do, as data: made by plan/decide.rs, carried out by the engine, shown by the
 //! report.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use castlink_core::ImageRef;
 
 use crate::{
-    content::{Blob, Digest, Manifest},
+    content::{Blob, Digest, Manifest, Tree},
     input::Request,
     observe::Shared,
     place::Place,
@@ -80,6 +80,8 @@ pub(crate) struct Copy {
     pub(crate) root: (Manifest, String),
     /// Blobs that no earlier image of the plan brings to the same repository.
     pub(crate) blobs: Vec<Blob>,
+    /// All of it, missing or not.
+    pub(crate) tree: Arc<Tree>,
     /// What the tag points at now.
     pub(crate) replaces: Option<Digest>,
 }

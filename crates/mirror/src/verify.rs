@@ -1,8 +1,8 @@
 //! `verify`: is the target what the source is? Observes everything, plans again, and
-//! reports what a copy would still have to do.
+//! reports what a copy would still have to do. Against a lock file: verify/locked.rs.
 
 use castlink_core::{
-    Context, Exit, Result,
+    Context, Exit, Failure, ImageRef, Result,
     app::Outcome,
     printer::{count, symbol, table},
     record::{Check, CheckStatus, Record},
@@ -15,117 +15,165 @@ use crate::{
     plan::{self, Action, Copy, ImageStep},
 };
 
-/// Compares the target with the source, digest for digest, down to every blob.
+mod gaps;
+mod locked;
+
+use gaps::Gaps;
+
+/// Compares the target with the source, or with a lock file, digest for digest, down to every
+/// blob.
 ///
 /// # Errors
 /// As for `copy`; what differs is in the report, and the exit is 3.
 pub(crate) async fn run(images: &Images, context: Context) -> Result<Outcome> {
     let mut world = World::new(images, &context)?;
-    let plan = plan::plan(world.observe(Depth::All).await?, true);
-    let checks: Vec<(Check, Exit)> = plan.images.iter().map(check).collect();
+    let (findings, model) = match images.locked.lock {
+        Some(_) => (locked::findings(&world).await?, "as locked"),
+        None => {
+            let plan = plan::plan(world.observe(Depth::All).await?, true);
+            (
+                plan.images.iter().map(Finding::of).collect(),
+                "as at the source",
+            )
+        }
+    };
     let mut rows = Vec::new();
-    for (check, _) in &checks {
-        context.printer.record(&Record::Check(check.clone()));
-        rows.push(row(check));
+    for finding in &findings {
+        let check = finding.check(world.to.len() > 1);
+        rows.push(row(&check));
+        context.printer.record(&Record::Check(check));
     }
     for line in table(&rows) {
         context.printer.line(line);
     }
-    let good = checks
+    let good = findings
         .iter()
-        .filter(|(check, _)| check.status != CheckStatus::Fail)
+        .filter(|finding| finding.status != CheckStatus::Fail)
         .count();
-    let bad = checks.len() - good;
+    let bad = findings.len() - good;
     context.printer.note(match bad {
         0 => format!("{} verified", count(good, "image")),
-        _ => format!(
-            "{} verified, {bad} not as at the source",
-            count(good, "image")
-        ),
+        _ => format!("{} verified, {bad} not {model}", count(good, "image")),
     });
-    Ok(Outcome::from(exit(&checks))
+    Ok(Outcome::from(exit(&findings))
         .count("ok", good as u64)
-        .count("failed", bad as u64))
+        .count("failed", bad as u64)
+        .count("requests", world.registries.requests().await))
 }
 
 /// 3 as soon as something differs; otherwise what kept us from looking.
-fn exit(checks: &[(Check, Exit)]) -> Exit {
-    if checks.iter().any(|(_, exit)| *exit == Exit::Pending) {
+fn exit(findings: &[Finding]) -> Exit {
+    if findings.iter().any(|finding| finding.exit == Exit::Pending) {
         return Exit::Pending;
     }
-    crate::report::together(checks.iter().map(|(_, exit)| *exit))
+    crate::report::together(findings.iter().map(|finding| finding.exit))
 }
 
-fn check(image: &ImageStep) -> (Check, Exit) {
-    let (mut status, exit, detail, hint) = match &image.action {
-        Action::Keep { digest, .. } if image.request.image == image.target => (
-            CheckStatus::Ok,
-            Exit::Done,
-            format!("at the target, {digest}"),
-            None,
-        ),
-        Action::Keep { digest, .. } => (
-            CheckStatus::Ok,
-            Exit::Done,
-            format!("same content, {digest}"),
-            None,
-        ),
-        Action::Brought { .. } => (
-            CheckStatus::Fail,
-            Exit::Pending,
-            "not what its source has".into(),
-            Some("run castlink-mirror copy with the source's name".into()),
-        ),
-        Action::Absent(failure) => (
-            CheckStatus::Fail,
-            Exit::Pending,
-            failure.one_line(),
-            failure.hint_text().map(str::to_owned),
-        ),
-        Action::Copy(copy) => (
-            CheckStatus::Fail,
-            Exit::Pending,
-            difference(copy),
-            Some(format!("run castlink-mirror copy {}", image.request.image)),
-        ),
-        Action::Leave(failure) => {
-            let hint = failure.hint_text().map(str::to_owned);
-            let exit = if failure.exit() == Exit::Conflict {
-                Exit::Pending
-            } else {
-                failure.exit()
-            };
-            (CheckStatus::Fail, exit, failure.one_line(), hint)
+/// What was found of one image at one target.
+#[derive(Debug)]
+struct Finding {
+    status: CheckStatus,
+    exit: Exit,
+    source: ImageRef,
+    target: ImageRef,
+    detail: String,
+    hint: Option<String>,
+}
+
+impl Finding {
+    fn new(source: &ImageRef, target: &ImageRef, exit: Exit, detail: String) -> Self {
+        Self {
+            status: match exit {
+                Exit::Done => CheckStatus::Ok,
+                _ => CheckStatus::Fail,
+            },
+            exit,
+            source: source.clone(),
+            target: target.clone(),
+            detail,
+            hint: None,
         }
-    };
-    let excused = image.request.optional && status == CheckStatus::Fail;
-    if excused {
-        status = CheckStatus::Warn;
     }
-    let check = Check {
-        id: "mirror.image".into(),
-        status,
-        subject: image.request.image.to_string(),
-        detail,
-        hint,
-    };
-    (check, if excused { Exit::Done } else { exit })
+
+    /// As it should be.
+    fn good(source: &ImageRef, target: &ImageRef, detail: String) -> Self {
+        Self::new(source, target, Exit::Done, detail)
+    }
+
+    /// Something else.
+    fn bad(source: &ImageRef, target: &ImageRef, detail: String) -> Self {
+        Self::new(source, target, Exit::Pending, detail)
+    }
+
+    /// Could not be looked at.
+    fn failed(source: &ImageRef, target: &ImageRef, failure: &Failure, exit: Exit) -> Self {
+        let mut finding = Self::new(source, target, exit, failure.one_line());
+        finding.hint = failure.hint_text().map(str::to_owned);
+        finding
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What a plan says of an image.
+    fn of(image: &ImageStep) -> Self {
+        let (source, target) = (&image.request.image, &image.target);
+        let mut finding = match &image.action {
+            Action::Keep { digest, .. } if source == target => {
+                Self::good(source, target, format!("at the target, {digest}"))
+            }
+            Action::Keep { digest, .. } => {
+                Self::good(source, target, format!("same content, {digest}"))
+            }
+            Action::Brought { .. } => Self::bad(source, target, "not what its source has".into())
+                .hint("run castlink-mirror copy with the source's name"),
+            Action::Absent(failure) => Self::failed(source, target, failure, Exit::Pending),
+            Action::Copy(copy) => Self::bad(source, target, difference(copy))
+                .hint(format!("run castlink-mirror copy {source}")),
+            Action::Leave(failure) if failure.exit() == Exit::Conflict => {
+                Self::failed(source, target, failure, Exit::Pending)
+            }
+            Action::Leave(failure) => Self::failed(source, target, failure, failure.exit()),
+        };
+        if image.request.optional && finding.status == CheckStatus::Fail {
+            finding.status = CheckStatus::Warn;
+            finding.exit = Exit::Done;
+        }
+        finding
+    }
+
+    /// Its record. Where there are several targets, the detail says which.
+    fn check(&self, several: bool) -> Check {
+        Check {
+            id: "mirror.image".into(),
+            status: self.status,
+            subject: self.source.to_string(),
+            detail: match several {
+                true => format!("{}: {}", self.target.registry(), self.detail),
+                false => self.detail.clone(),
+            },
+            hint: self.hint.clone(),
+        }
+    }
 }
 
 fn difference(copy: &Copy) -> String {
+    let gaps = Gaps::of_copy(copy);
     match &copy.replaces {
         Some(other) if *other != copy.digest => {
+            let gaps = match gaps.is_empty() {
+                true => String::new(),
+                false => format!(" ({gaps})"),
+            };
             format!(
-                "the target has {} instead of {}",
+                "the target has {} instead of {}{gaps}",
                 other.short(),
                 copy.digest.short()
             )
         }
-        Some(_) => format!(
-            "incomplete at the target: {} and {} missing",
-            count(copy.children.len(), "manifest"),
-            count(copy.blobs.len(), "blob")
-        ),
+        Some(_) => format!("incomplete at the target: {gaps}"),
         None => "not at the target".into(),
     }
 }

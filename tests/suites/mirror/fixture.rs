@@ -22,6 +22,7 @@ struct Common {
     upstream: Registry,
     ca: PathBuf,
     seeder: Seeder,
+    http: reqwest::Client,
     _dir: TempDir,
     // The gates of all tests run here, so that no test's end stops another's.
     runtime: Runtime,
@@ -61,6 +62,7 @@ static COMMON: LazyLock<Common> = LazyLock::new(|| {
         upstream,
         ca,
         seeder,
+        http,
         _dir: dir,
         runtime,
     }
@@ -111,7 +113,39 @@ pub(crate) async fn seed(images: &[&str]) -> Vec<String> {
     seeded.into_iter().map(|image| image.digest).collect()
 }
 
+/// Takes an image away upstream, its manifests included.
+pub(crate) async fn unseed(image: &str) {
+    assert!(COMMON.seeder.unseed(image).await.unwrap());
+}
+
+/// Moves `tag` of a repository upstream to what `other` stands for.
+pub(crate) async fn retag(repository: &str, tag: &str, other: &str) {
+    let url = |tag: &str| format!("{}/v2/{repository}/manifests/{tag}", COMMON.upstream.url);
+    let held = COMMON.http.get(url(other));
+    let held = held.header("Accept", "application/vnd.oci.image.index.v1+json");
+    let held = held.send().await.unwrap().error_for_status().unwrap();
+    let kind = held.headers()["content-type"].clone();
+    let put = COMMON.http.put(url(tag)).header("Content-Type", kind);
+    let put = put.body(held.bytes().await.unwrap()).send().await.unwrap();
+    put.error_for_status().unwrap();
+}
+
 impl World {
+    /// Makes the public registries unreachable.
+    pub(crate) fn close_network(&self) {
+        self.configure("http://127.0.0.1:9", &self.ecr.url);
+    }
+
+    /// Makes them reachable again.
+    pub(crate) fn open_network(&self) {
+        self.configure(&COMMON.upstream.url, &self.ecr.url);
+    }
+
+    /// A file in the directory that everything runs in.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
     /// Says where the registries are.
     pub(crate) fn configure(&self, upstream: &str, ecr: &str) {
         let mut text = format!(

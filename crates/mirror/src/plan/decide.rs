@@ -111,7 +111,7 @@ impl Planner<'_> {
     /// it, or it is missed.
     fn standing(&mut self, request: Request) {
         let action = match self.targets.get(&Place::of(&request.image)) {
-            Some(Ok(holdings)) => self.look_for(&request.image, holdings),
+            Some(Ok(holdings)) => self.look_for(&request, holdings),
             Some(Err(failure)) => Action::Leave(Arc::clone(failure)),
             None => Action::Absent(Arc::new(absent(&request.image))),
         };
@@ -122,13 +122,15 @@ impl Planner<'_> {
         });
     }
 
-    fn look_for(&self, image: &ImageRef, holdings: &Holdings) -> Action {
+    fn look_for(&self, request: &Request, holdings: &Holdings) -> Action {
+        let image = &request.image;
         let mut others = self.plan.images.iter();
         let bringing = others.position(|other| other.copy().is_some() && other.target == *image);
         if let Some(by) = bringing {
             return Action::Brought { by };
         }
         match holdings.digest_of(image) {
+            Some(digest) if !request.allows(&digest) => Action::Absent(Arc::new(unlocked(image))),
             Some(digest) => Action::Keep {
                 platforms: holdings.held.platforms_of(&digest),
                 digest,
@@ -166,7 +168,7 @@ impl Planner<'_> {
         place: Place,
         holdings: &Holdings,
         found: &Found,
-        tree: &Tree,
+        tree: &Arc<Tree>,
         selector: String,
     ) -> Copy {
         if !holdings.exists {
@@ -182,6 +184,7 @@ impl Planner<'_> {
             children: missing.cloned().collect(),
             root: (tree.root.clone(), selector.clone()),
             blobs: self.need(index, &place, &Place::of(&found.source), holdings, tree),
+            tree: Arc::clone(tree),
             replaces: holdings.held.tags.get(&selector).cloned(),
             place,
         }
@@ -320,6 +323,11 @@ fn keep(found: &Found, holdings: &Holdings) -> Action {
 
 fn absent(image: &ImageRef) -> Failure {
     Failure::failed(format!("{image} is not at the target")).hint("mirror it from its public name")
+}
+
+fn unlocked(image: &ImageRef) -> Failure {
+    Failure::failed(format!("{image} is not what is locked"))
+        .hint("lock and mirror it by its public name")
 }
 
 fn missing_repository(place: &Place) -> Failure {

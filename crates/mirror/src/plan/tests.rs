@@ -68,6 +68,7 @@ impl World {
             request: Request {
                 image,
                 optional: false,
+                locked: None,
             },
             target,
             found: found.map_err(Arc::new),
@@ -129,6 +130,7 @@ fn references_to_the_target_are_kept_brought_or_missed() {
         world.0.standing.push(Request {
             image: format!("{TARGET}/{name}").parse().unwrap(),
             optional: false,
+            locked: None,
         });
     }
     let plan = world.plan();
