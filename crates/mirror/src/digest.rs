@@ -48,6 +48,11 @@ impl Digest {
         }
     }
 
+    /// True when the other is of the same algorithm: only then can the two be compared.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len()
+    }
+
     /// True when `bytes` have this digest.
     pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
         let mut hasher = self.hasher();

@@ -57,11 +57,15 @@ async fn look(registries: &Registries, images: &[&str], depth: Depth) -> Observa
     let request = |name: &&str| Request {
         image: format!("{HOST}/{name}").parse().unwrap(),
         optional: false,
-        locked: None,
     };
-    observe(registries, &[to], images.iter().map(request).collect(), depth)
-        .await
-        .unwrap()
+    observe(
+        registries,
+        &[to],
+        images.iter().map(request).collect(),
+        depth,
+    )
+    .await
+    .unwrap()
 }
 
 fn noise(seed: usize, length: usize) -> Vec<u8> {

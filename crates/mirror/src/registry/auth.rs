@@ -6,28 +6,28 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use reqwest::{
     Client, Response, StatusCode,
-    header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE},
+    header::{HeaderValue, WWW_AUTHENTICATE},
 };
-use serde::Deserialize;
 use url::Url;
 
 use super::{
     credentials::Credentials,
-    error::{Kind, Result, Subject},
+    error::{Error, Result, Subject},
+    token::TokenRequest,
 };
 use crate::ecr::Ecr;
 
-/// The life of a token that does not say how long it lives (the token specification).
-const DEFAULT_LIFE: Duration = Duration::from_secs(60);
-
-/// A token request is small; a server that takes longer is down.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that a token is believed to live, whatever its server says.
+pub(super) const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// What a request needs permission for: `repository:castai-hub/library/agent:pull`, several
 /// of them separated by spaces.
@@ -59,12 +59,25 @@ enum Scheme {
     Bearer {
         realm: Url,
         service: String,
+        /// True when credentials may be sent to the realm.
+        safe: bool,
     },
 }
 
 /// A place for one token: fetched by one, awaited by all.
 #[derive(Debug, Default)]
-pub(crate) struct TokenCell(tokio::sync::Mutex<Option<Token>>);
+pub(crate) struct TokenCell {
+    slot: tokio::sync::Mutex<Slot>,
+    /// How many fetches have failed: who waited through one shares its end.
+    failures: AtomicU64,
+}
+
+/// The last fetch.
+#[derive(Debug, Default)]
+struct Slot {
+    token: Option<Token>,
+    failure: Option<Error>,
+}
 
 /// A header value and when to renew it.
 #[derive(Debug, Clone)]
@@ -83,35 +96,49 @@ impl Token {
         header.set_sensitive(true);
         Some(Self {
             header,
-            renew_at: Instant::now() + life * 11 / 12,
+            renew_at: Instant::now() + life.min(MAX_LIFE) * 11 / 12,
         })
     }
 }
 
 impl TokenCell {
-    /// The token, or what `fetch` brings when there is none or it is old.
+    /// The token, or what `fetch` brings when there is none or it is old. Many who wait
+    /// for a server that is down wait for it once, not in turn.
     pub(crate) async fn get(
         &self,
         fetch: impl Future<Output = Result<Token>>,
     ) -> Result<HeaderValue> {
-        let mut slot = self.0.lock().await;
-        if let Some(token) = slot
-            .as_ref()
-            .filter(|token| token.renew_at > Instant::now())
-        {
+        let failures = self.failures.load(Relaxed);
+        let mut slot = self.slot.lock().await;
+        let fresh = |token: &&Token| token.renew_at > Instant::now();
+        if let Some(token) = slot.token.as_ref().filter(fresh) {
             return Ok(token.header.clone());
         }
-        let token = fetch.await?;
+        if let Some(error) = &slot.failure
+            && self.failures.load(Relaxed) != failures
+        {
+            return Err(error.echo());
+        }
+        let fetched = fetch.await;
+        slot.failure = fetched.as_ref().err().map(Error::echo);
+        if fetched.is_err() {
+            self.failures.fetch_add(1, Relaxed);
+        }
+        let token = fetched?;
         let header = token.header.clone();
-        *slot = Some(token);
+        slot.token = Some(token);
         Ok(header)
     }
 
     /// Drops the token, unless somebody has put a newer one in place of `used`.
     pub(crate) async fn drop_refused(&self, used: &HeaderValue) {
-        let mut slot = self.0.lock().await;
-        if slot.as_ref().is_some_and(|token| token.header == used) {
-            *slot = None;
+        let mut slot = self.slot.lock().await;
+        if slot
+            .token
+            .as_ref()
+            .is_some_and(|token| token.header == used)
+        {
+            slot.token = None;
         }
     }
 }
@@ -140,11 +167,16 @@ impl Auth {
         match self.scheme() {
             Scheme::Open => Ok(None),
             Scheme::Basic => Ok(credentials.and_then(basic)),
-            Scheme::Bearer { realm, service } => {
+            Scheme::Bearer {
+                realm,
+                service,
+                safe,
+            } => {
                 let request = TokenRequest {
                     http,
                     realm,
                     service,
+                    safe,
                     scope,
                     subject,
                 };
@@ -219,14 +251,19 @@ fn challenge(refusal: &Response) -> Option<Scheme> {
     let offers: Vec<Scheme> = headers
         .iter()
         .filter_map(|header| header.to_str().ok())
-        .filter_map(|text| http_auth::parse_challenges(text).ok())
-        .flatten()
-        .filter_map(|challenge| offer(&challenge, refusal.url()))
+        .flat_map(|text| offers(text, refusal.url()))
         .collect();
     let bearer = offers
         .iter()
         .find(|offer| matches!(offer, Scheme::Bearer { .. }));
     bearer.or(offers.first()).cloned()
+}
+
+/// What one `WWW-Authenticate` header of an answer from `asked` offers.
+fn offers(text: &str, asked: &Url) -> Vec<Scheme> {
+    let challenges = http_auth::parse_challenges(text).unwrap_or_default();
+    let offers = challenges.iter().filter_map(|one| offer(one, asked));
+    offers.collect()
 }
 
 fn offer(challenge: &http_auth::ChallengeRef<'_>, asked: &Url) -> Option<Scheme> {
@@ -243,94 +280,23 @@ fn offer(challenge: &http_auth::ChallengeRef<'_>, asked: &Url) -> Option<Scheme>
             .find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.to_unescaped())
     };
-    Some(Scheme::Bearer {
-        realm: asked.join(&value("realm")?).ok()?,
-        service: value("service").unwrap_or_default(),
+    let realm = asked.join(&value("realm")?).ok()?;
+    // What the address itself carries would be sent as credentials.
+    let plain = realm.username().is_empty() && realm.password().is_none();
+    (plain && matches!(realm.scheme(), "http" | "https") && realm.has_host()).then(|| {
+        Scheme::Bearer {
+            safe: realm.scheme() == "https" || is_as_near(asked, &realm),
+            realm,
+            service: value("service").unwrap_or_default(),
+        }
     })
 }
 
-struct TokenRequest<'a> {
-    http: &'a Client,
-    realm: Url,
-    service: String,
-    scope: &'a Scope,
-    subject: &'a Subject,
-}
-
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<u64>,
-}
-
-impl TokenRequest<'_> {
-    async fn send(&self, credentials: Option<&Credentials>) -> Result<Token> {
-        let request = match credentials {
-            Some(Credentials::Identity(secret)) => self.exchange(secret),
-            Some(Credentials::Password { username, password }) => self
-                .plain()
-                .header(AUTHORIZATION, Credentials::basic(username, password)),
-            None => self.plain(),
-        };
-        if credentials.is_some() && self.realm.scheme() == "http" && !is_local(&self.realm) {
-            return Err(self.subject.error(
-                Kind::Denied,
-                "the token server is not encrypted: no credentials sent",
-            ));
-        }
-        let response = request
-            .timeout(TIMEOUT)
-            .send()
-            .await
-            .map_err(|err| self.subject.transport(err))?;
-        if !response.status().is_success() {
-            return Err(self.subject.answer(response).await);
-        }
-        let answer: TokenAnswer = response
-            .json()
-            .await
-            .map_err(|err| self.subject.transport(err))?;
-        let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs);
-        answer
-            .token
-            .or(answer.access_token)
-            .and_then(|text| Token::new(&format!("Bearer {text}"), life))
-            .ok_or_else(|| {
-                self.subject
-                    .nonsense("the token server answered without a token")
-            })
-    }
-
-    fn plain(&self) -> reqwest::RequestBuilder {
-        let mut url = self.realm.clone();
-        {
-            let mut query = url.query_pairs_mut();
-            query.append_pair("service", &self.service);
-            for scope in self.scope.split(' ') {
-                query.append_pair("scope", scope);
-            }
-        }
-        self.http.get(url)
-    }
-
-    /// The OAuth2 form: an identity token for an access token.
-    fn exchange(&self, secret: &str) -> reqwest::RequestBuilder {
-        let body = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("grant_type", "refresh_token")
-            .append_pair("client_id", "castlink")
-            .append_pair("service", &self.service)
-            .append_pair("scope", self.scope)
-            .append_pair("refresh_token", secret)
-            .finish();
-        self.http
-            .post(self.realm.clone())
-            .header(
-                reqwest::header::CONTENT_TYPE,
-                "application/x-www-form-urlencoded",
-            )
-            .body(body)
-    }
+/// True when an unencrypted token server is as near as its unencrypted registry: the
+/// same host, or both on this machine.
+fn is_as_near(asked: &Url, realm: &Url) -> bool {
+    asked.scheme() == "http"
+        && (asked.host() == realm.host() || (is_local(asked) && is_local(realm)))
 }
 
 fn is_local(url: &Url) -> bool {
@@ -339,5 +305,81 @@ fn is_local(url: &Url) -> bool {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use futures::future::join_all;
+
+    use super::*;
+    use crate::registry::error::Kind;
+
+    #[test]
+    fn credentials_go_where_the_registry_may_send_them() {
+        for (asked, realm, want) in [
+            // (scheme, host) of the realm, and whether credentials may go there.
+            ("https://ghcr.io", "https://ghcr.io/token", Some(true)),
+            ("https://ghcr.io", "/token", Some(true)),
+            (
+                "https://docker.io",
+                "https://auth.docker.io/token",
+                Some(true),
+            ),
+            ("https://ghcr.io", "http://ghcr.io/token", Some(false)),
+            ("https://ghcr.io", "http://127.0.0.1/token", Some(false)),
+            ("http://10.0.0.1", "http://10.0.0.1:81/token", Some(true)),
+            ("http://10.0.0.1", "http://10.0.0.2/token", Some(false)),
+            ("http://10.0.0.1", "http://localhost/token", Some(false)),
+            ("http://127.0.0.1:1", "http://localhost:2/token", Some(true)),
+            (
+                "http://127.0.0.1:1",
+                "https://auth.example/token",
+                Some(true),
+            ),
+            ("https://ghcr.io", "ftp://ghcr.io/token", None),
+            ("https://ghcr.io", "file:///etc/passwd", None),
+            ("https://ghcr.io", "https://me:pw@ghcr.io/token", None),
+            ("https://ghcr.io", "https://", None),
+        ] {
+            let asked = Url::parse(asked).unwrap();
+            let found = offers(&format!(r#"Bearer realm="{realm}""#), &asked);
+            let safe = found.first().map(|offer| match offer {
+                Scheme::Bearer { safe, .. } => *safe,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(safe, want, "{realm} of {asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_fetch_shares_its_failure() {
+        let (cell, fetches) = (TokenCell::default(), AtomicUsize::new(0));
+        let subject = Subject {
+            host: "h".into(),
+            what: "w".into(),
+        };
+        let fetch = async || {
+            fetches.fetch_add(1, Relaxed);
+            // Long enough for the others to line up.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            Err(subject.error(Kind::Transport, "down"))
+        };
+        let all = join_all((0..8).map(|_| cell.get(fetch()))).await;
+        assert!(
+            all.iter()
+                .all(|got| matches!(got, Err(error) if error.kind == Kind::Transport))
+        );
+        assert_eq!(fetches.load(Relaxed), 1);
+        let later = cell.get(async { Ok(Token::new("Bearer t", MAX_LIFE).unwrap()) });
+        assert_eq!(
+            later.await.unwrap(),
+            "Bearer t",
+            "who comes later tries again"
+        );
     }
 }

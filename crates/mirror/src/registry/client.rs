@@ -19,7 +19,7 @@ use url::Url;
 use super::{
     auth::Auth,
     endpoint::Endpoint,
-    error::{Kind, Result, Subject},
+    error::{self, Kind, Result, Subject},
     retry::Retry,
 };
 use crate::{
@@ -89,7 +89,15 @@ impl Registry {
         let subject = self.manifest_subject(repository, selector);
         let ask = self.manifest_ask(Method::HEAD, repository, selector, &subject);
         let response = self.small(&ask).await?;
-        Ok(content_digest(response.headers()))
+        let said = content_digest(response.headers());
+        match (Digest::parse(selector), said) {
+            // Of another algorithm it may be the same manifest: asked for, it is believed.
+            (Some(asked), Some(said)) if !asked.is_like(&said) => Ok(Some(asked)),
+            (Some(asked), Some(said)) if asked != said => {
+                Err(subject.error(Kind::Corrupt, format!("the registry answers for {said}")))
+            }
+            (_, said) => Ok(said),
+        }
     }
 
     /// A manifest, checked against the digest it was asked by and the one announced.
@@ -158,7 +166,7 @@ impl Registry {
         };
         let response = self.small(&ask).await?;
         match content_digest(response.headers()) {
-            Some(got) if got != manifest.digest => Err(subject.error(
+            Some(got) if !got.matches(&manifest.bytes) => Err(subject.error(
                 Kind::Corrupt,
                 format!("the registry stored {got} instead of {}", manifest.digest),
             )),
@@ -240,27 +248,35 @@ impl Registry {
                 .await?;
             let request = self.request(ask, header.as_ref());
             self.count_request();
-            let response = tune(request)
+            let mut response = tune(request)
                 .send()
                 .await
                 .map_err(|err| ask.subject.transport(err))?;
-            let status = response.status();
-            let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-            if refused
-                && !renewed
-                && self
-                    .auth
-                    .learn(&response, header.as_ref(), &ask.scope)
-                    .await
-            {
+            if !renewed && self.learn(&response, header.as_ref(), &ask.scope).await {
                 renewed = true;
+                error::rest(&mut response).await;
                 continue;
             }
-            return match status.is_success() {
-                true => Ok(response),
+            return match response.status().is_success() {
+                true => ask.answered_here(response),
                 false => Err(ask.subject.answer(response).await),
             };
         }
+    }
+
+    /// Learns from a refusal of the registry itself. What another server says that a
+    /// redirect led to is no word on our credentials, and must not ask for them.
+    pub(super) async fn learn(
+        &self,
+        answer: &Response,
+        used: Option<&HeaderValue>,
+        scope: &str,
+    ) -> bool {
+        let refused = matches!(
+            answer.status(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        );
+        refused && self.endpoint.owns(answer.url()) && self.auth.learn(answer, used, scope).await
     }
 
     fn request(&self, ask: &Ask<'_>, header: Option<&HeaderValue>) -> RequestBuilder {
@@ -268,7 +284,7 @@ impl Registry {
             .http
             .request(ask.method.clone(), ask.url.clone())
             .headers(ask.headers.clone());
-        if !matches!(ask.method, Method::GET | Method::HEAD) {
+        if !ask.is_read() {
             request = request.body(ask.body.clone());
         }
         match header.filter(|_| self.endpoint.owns(&ask.url)) {
@@ -330,11 +346,34 @@ impl Registry {
     }
 }
 
-fn content_digest(headers: &HeaderMap) -> Option<Digest> {
+impl Ask<'_> {
+    fn is_read(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
+    }
+
+    /// The answer, unless it is a success at writing that somebody else reports: behind a
+    /// redirect a PUT may have become a GET, or gone to the login page of a proxy.
+    fn answered_here(&self, response: Response) -> Result<Response> {
+        let by = response.url();
+        if self.is_read() || (by.origin() == self.url.origin() && by.path() == self.url.path()) {
+            return Ok(response);
+        }
+        let by = by.host_str().unwrap_or_default();
+        Err(self
+            .subject
+            .nonsense(format!("what is written is redirected, to {by}")))
+    }
+}
+
+pub(super) fn content_digest(headers: &HeaderMap) -> Option<Digest> {
     Digest::parse(headers.get(CONTENT_DIGEST)?.to_str().ok()?)
 }
 
-async fn read_limited(mut response: Response, limit: usize, subject: &Subject) -> Result<Bytes> {
+pub(super) async fn read_limited(
+    mut response: Response,
+    limit: usize,
+    subject: &Subject,
+) -> Result<Bytes> {
     let mut body = Vec::new();
     while let Some(chunk) = response
         .chunk()

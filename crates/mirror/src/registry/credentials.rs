@@ -1,7 +1,7 @@
 //! Who we are at a registry: from `castlink.toml`, from Docker's configuration file, or
 //! from the credential helper that it names. Anonymous when nobody says.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
+use std::{collections::BTreeMap, io, path::PathBuf, process::Stdio, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use castlink_core::{Failure, Result, config};
@@ -13,6 +13,9 @@ const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// The user name that says that the secret is an identity token, not a password.
 const TOKEN_USER: &str = "<token>";
+
+/// How long a credential helper may take: some of them ask their user, or a server.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A secret and what it is. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,8 +67,8 @@ pub(crate) async fn find(
     };
     let text = std::fs::read_to_string(&file)
         .map_err(|err| Failure::credentials(format!("reading {}", file.display())).because(err))?;
-    let docker: Docker = serde_json::from_str(&text)
-        .map_err(|err| Failure::credentials(format!("reading {}", file.display())).because(err))?;
+    let docker = docker(&text)
+        .map_err(|at| Failure::credentials(format!("reading {}: {at}", file.display())))?;
     match docker.stored(host) {
         Some(found) => Ok(Some(found)),
         None => match docker.helper(host) {
@@ -105,6 +108,15 @@ fn docker_file() -> Option<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")))?;
     Some(directory.join("config.json"))
+}
+
+/// Reads Docker's configuration. The parser's words could quote a secret: the error says only
+/// where it is.
+fn docker(text: &str) -> Result<Docker, String> {
+    serde_json::from_str(text).map_err(|err| {
+        let (line, column) = (err.line(), err.column());
+        format!("not Docker's configuration at line {line}, column {column}")
+    })
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -177,33 +189,19 @@ async fn ask(helper: &str, host: &str) -> Result<Option<Credentials>> {
     let program = format!("docker-credential-{helper}");
     let failed =
         || Failure::credentials(format!("credential helper {program} for registry {host}"));
-    let mut child = tokio::process::Command::new(&program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|err| {
-            failed()
-                .because(err)
-                .hint("install it, or take it out of Docker's config.json")
-        })?;
-    if let Some(mut stdin) = child.stdin.take() {
-        let key = if host == "docker.io" {
-            DOCKER_HUB_KEY
-        } else {
-            host
-        };
-        stdin
-            .write_all(key.as_bytes())
-            .await
-            .map_err(|err| failed().because(err))?;
-    }
-    let output = child
-        .wait_with_output()
-        .await
-        .map_err(|err| failed().because(err))?;
+    let answer = tokio::time::timeout(PATIENCE, converse(&program, host)).await;
+    let Ok(answer) = answer else {
+        let text = format!("it has not answered after {} s", PATIENCE.as_secs());
+        return Err(failed().because(text));
+    };
+    let output = answer.map_err(|err| {
+        let missing = err.kind() == io::ErrorKind::NotFound;
+        let failure = failed().because(err);
+        match missing {
+            true => failure.hint("install it, or take it out of Docker's config.json"),
+            false => failure,
+        }
+    })?;
     if !output.status.success() {
         return Ok(None);
     }
@@ -216,6 +214,30 @@ async fn ask(helper: &str, host: &str) -> Result<Option<Credentials>> {
             password: answer.secret,
         },
     }))
+}
+
+/// Tells the helper which registry it is about, and hears it out.
+async fn converse(program: &str, host: &str) -> io::Result<std::process::Output> {
+    let mut child = tokio::process::Command::new(program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let key = if host == "docker.io" {
+            DOCKER_HUB_KEY
+        } else {
+            host
+        };
+        // A helper that has answered without listening is no failure.
+        match stdin.write_all(key.as_bytes()).await {
+            Err(err) if err.kind() != io::ErrorKind::BrokenPipe => return Err(err),
+            _ => {}
+        }
+    }
+    child.wait_with_output().await
 }
 
 #[cfg(test)]

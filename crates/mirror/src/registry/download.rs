@@ -1,6 +1,8 @@
 //! Reading a blob as if the connection never broke: cuts and stalls are resumed where
 //! they happened.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use reqwest::{Response, StatusCode, header::CONTENT_RANGE};
 
@@ -14,6 +16,10 @@ use crate::content::Blob;
 /// Progress that makes up for an earlier failure; less would let a server that sends a
 /// byte per connection hold us for ever.
 const PROGRESS: u64 = 256 << 10;
+
+/// The fewest bytes a second that count as a transfer. A source that is slower while we
+/// wait for it is cut as one that has stalled: it would hold its stream for days.
+const SLOWEST: u64 = 1_000;
 
 /// One blob being read.
 #[derive(Debug)]
@@ -32,6 +38,16 @@ pub(crate) struct Download<'a> {
     skip: u64,
     /// `offset` at the last failure.
     failed_at: u64,
+    /// False once the server could not serve a range.
+    ranges: bool,
+    flow: Flow,
+}
+
+/// What came while we waited: time spent on the targets is not the source's.
+#[derive(Debug, Default)]
+struct Flow {
+    waited: Duration,
+    bytes: u64,
 }
 
 impl<'a> Download<'a> {
@@ -52,6 +68,8 @@ impl<'a> Download<'a> {
             offset: 0,
             skip: 0,
             failed_at: 0,
+            ranges: true,
+            flow: Flow::default(),
         }
     }
 
@@ -94,6 +112,7 @@ impl<'a> Download<'a> {
                 Ok(None) => {}
                 Err(error) => {
                     self.response = None;
+                    self.flow = Flow::default();
                     if self.offset >= self.failed_at + PROGRESS {
                         self.backoff.succeeded();
                     }
@@ -114,6 +133,7 @@ impl<'a> Download<'a> {
             Some(response) => response,
             None => self.open().await?,
         };
+        let asked = Instant::now();
         let chunk = match tokio::time::timeout(self.registry.stall, response.chunk()).await {
             Ok(chunk) => chunk.map_err(|err| self.subject.transport(err))?,
             Err(_) => return Err(self.subject.stalled(self.registry.stall)),
@@ -123,6 +143,9 @@ impl<'a> Download<'a> {
                 .subject
                 .error(Kind::Transport, "the answer ended too early"));
         };
+        self.flow
+            .check(asked.elapsed(), bytes.len(), self.registry.stall)
+            .map_err(|text| self.subject.error(Kind::Transport, text))?;
         self.response = Some(response);
         self.hand_out(bytes)
     }
@@ -145,49 +168,138 @@ impl<'a> Download<'a> {
     }
 
     async fn open(&mut self) -> Result<Response> {
+        let from = if self.ranges { self.offset } else { 0 };
         let asked = self
             .registry
-            .open_blob(self.repository, self.blob, self.offset, &self.subject);
-        let response = asked.await?;
+            .open_blob(self.repository, self.blob, from, &self.subject);
+        let response = asked.await.map_err(|error| self.without_ranges(error))?;
         let start = match response.status() {
-            StatusCode::PARTIAL_CONTENT => range_start(&response)
-                .filter(|start| *start <= self.offset)
-                .ok_or_else(|| {
-                    self.subject
-                        .nonsense("the answer is not the range that was asked for")
-                })?,
+            StatusCode::PARTIAL_CONTENT => self.range_start(&response)?,
             // The server ignores ranges: everything again, and the beginning is left out.
-            _ => 0,
+            _ => {
+                self.check_length(&response)?;
+                0
+            }
         };
-        if response.status() == StatusCode::OK {
-            self.check_length(&response)?;
-        }
         self.skip = self.offset - start;
         Ok(response)
+    }
+
+    /// A range that cannot be had does not mean that the blob cannot.
+    fn without_ranges(&mut self, mut error: Error) -> Error {
+        let refused = error.status == Some(StatusCode::RANGE_NOT_SATISFIABLE);
+        if refused && self.ranges && self.offset > 0 {
+            self.ranges = false;
+            error.kind = Kind::Transport;
+        }
+        error
+    }
+
+    fn range_start(&self, response: &Response) -> Result<u64> {
+        let text = response.headers().get(CONTENT_RANGE);
+        let range = text.and_then(|text| Range::parse(text.to_str().ok()?));
+        match range {
+            Some(Range {
+                total: Some(total), ..
+            }) if total != self.blob.size => Err(self.wrong_length(total)),
+            Some(range) if range.first <= self.offset && self.offset <= range.last => {
+                Ok(range.first)
+            }
+            _ => Err(self
+                .subject
+                .nonsense("the answer is not the range that was asked for")),
+        }
     }
 
     /// A wrong length is known before the first byte is sent anywhere.
     fn check_length(&self, response: &Response) -> Result<()> {
         match response.content_length() {
-            Some(length) if length != self.blob.size => {
-                let text = format!(
-                    "{length} bytes instead of the {} that the manifest says",
-                    self.blob.size
-                );
-                Err(self.subject.error(Kind::Corrupt, text))
-            }
+            Some(length) if length != self.blob.size => Err(self.wrong_length(length)),
             _ => Ok(()),
         }
     }
+
+    fn wrong_length(&self, length: u64) -> Error {
+        let want = self.blob.size;
+        let text = format!("{length} bytes instead of the {want} that the manifest says");
+        self.subject.error(Kind::Corrupt, text)
+    }
 }
 
-/// `bytes 100-199/200` starts at 100.
-fn range_start(response: &Response) -> Option<u64> {
-    let text = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
-    text.strip_prefix("bytes ")?
-        .split_once('-')?
-        .0
-        .trim()
-        .parse()
-        .ok()
+impl Flow {
+    /// Counts one read; the error says how little came in the last `window` of waiting.
+    fn check(&mut self, waited: Duration, bytes: usize, window: Duration) -> Result<(), String> {
+        self.waited += waited;
+        self.bytes += bytes as u64;
+        if self.waited < window {
+            return Ok(());
+        }
+        let Self { waited, bytes } = std::mem::take(self);
+        if bytes >= SLOWEST * waited.as_secs() {
+            return Ok(());
+        }
+        Err(format!("only {bytes} bytes in {} s", waited.as_secs()))
+    }
+}
+
+/// A `Content-Range`: `bytes 100-199/200`, or `…/*` of unknown length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Range {
+    first: u64,
+    last: u64,
+    total: Option<u64>,
+}
+
+impl Range {
+    fn parse(text: &str) -> Option<Self> {
+        let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let found = Self {
+            first: number(first)?,
+            last: number(last)?,
+            total: match total.trim() {
+                "*" => None,
+                total => Some(number(total)?),
+            },
+        };
+        let inside = found.total.is_none_or(|total| found.last < total);
+        (found.first <= found.last && inside).then_some(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_make_sense_or_are_none() {
+        let range = |first, last, total| Some(Range { first, last, total });
+        for (text, want) in [
+            ("bytes 0-0/1", range(0, 0, Some(1))),
+            ("bytes 100-199/200", range(100, 199, Some(200))),
+            ("bytes 100-199/*", range(100, 199, None)),
+            ("bytes 100-199/199", None),
+            ("bytes 200-199/*", None),
+            ("bytes */200", None),
+            ("bytes 100-199", None),
+            ("bytes -100/200", None),
+            ("items 1-2/3", None),
+            ("bytes 1-99999999999999999999/*", None),
+            ("", None),
+        ] {
+            assert_eq!(Range::parse(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_trickle_is_a_stall() {
+        let window = Duration::from_secs(30);
+        let mut flow = Flow::default();
+        let mut step = |seconds, bytes| flow.check(Duration::from_secs(seconds), bytes, window);
+        assert_eq!(step(29, 1), Ok(()), "not yet");
+        assert!(step(1, 1).is_err());
+        assert_eq!(step(29, 0), Ok(()), "a new window");
+        assert_eq!(step(1, 30_000), Ok(()));
+    }
 }

@@ -9,8 +9,16 @@ use castlink_core::{Exit, Failure};
 use reqwest::{Response, StatusCode, header::RETRY_AFTER};
 use serde::Deserialize;
 
+mod failure;
+
 /// The longest error body that is read.
 const MAX_BODY: usize = 64 << 10;
+
+/// How long an error body is waited for: it explains, and nothing depends on it.
+const MAX_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The most of a server's own words that is repeated, in characters.
+const MAX_WORDS: usize = 300;
 
 /// The longest `Retry-After` that is waited for; a server that asks for more is given up.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -29,6 +37,8 @@ pub(crate) struct Error {
     what: String,
     /// The registry's own code and message, or the transport's.
     detail: String,
+    /// The status of the answer, if there was one.
+    pub(crate) status: Option<StatusCode>,
     /// How long the server wants us to wait.
     pub(crate) retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -89,7 +99,8 @@ impl Subject {
             kind,
             host: self.host.clone(),
             what: self.what.clone(),
-            detail: detail.into(),
+            detail: clean(&detail.into()),
+            status: None,
             retry_after: None,
             source: None,
             failure: None,
@@ -137,26 +148,53 @@ impl Subject {
     /// The error an unsuccessful answer stands for.
     pub(crate) async fn answer(&self, mut response: Response) -> Error {
         let status = response.status();
-        let retry_after = retry_after(&response);
-        let mut body = Vec::new();
-        while let Ok(Some(chunk)) = response.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_BODY {
-                break;
-            }
-        }
-        let first = first_error(&body);
-        let detail = match &first {
+        let retry_after = response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| delay(value.to_str().ok()?));
+        let first = first_error(&rest(&mut response).await);
+        let mut detail = match &first {
             Some(error) => format!("{status}, {error}"),
             None => status.to_string(),
         };
+        if let Some(asked) = retry_after.filter(|asked| *asked > LONGEST_WAIT) {
+            detail = format!("{detail}, to be tried again in {} s", asked.as_secs());
+        }
         let mut error = self.error(
             kind(status, first.as_ref().map(|error| error.code.as_str())),
             detail,
         );
+        error.status = Some(status);
         error.retry_after = retry_after;
         error
     }
+}
+
+/// What is left of an unwelcome answer, as far as it is short and comes soon. Reading it
+/// also leaves the connection usable for the next request.
+pub(super) async fn rest(response: &mut Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    let read = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = MAX_BODY - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() >= room {
+                break;
+            }
+        }
+    };
+    // A part explains better than nothing.
+    let _ = tokio::time::timeout(MAX_PATIENCE, read).await;
+    body
+}
+
+/// Words of a server made fit for a terminal and a log: one line, no control characters, not
+/// without end.
+fn clean(text: &str) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    let mut clean: String = text.chars().take(MAX_WORDS).map(printable).collect();
+    if clean.len() < text.len() {
+        clean.push('…');
+    }
+    clean
 }
 
 fn kind(status: StatusCode, code: Option<&str>) -> Kind {
@@ -172,11 +210,12 @@ fn kind(status: StatusCode, code: Option<&str>) -> Kind {
     }
 }
 
-/// Seconds or a date, as HTTP allows both.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    if let Ok(seconds) = text.trim().parse() {
-        return Some(Duration::from_secs(seconds));
+/// The value of `Retry-After`: seconds or a date, as HTTP allows both. A number beyond all
+/// bounds is the largest there is.
+fn delay(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
     Some(Duration::try_from(date.duration_since(jiff::Timestamp::now())).unwrap_or_default())
@@ -211,89 +250,46 @@ fn first_error(body: &[u8]) -> Option<BodyError> {
 }
 
 impl Error {
-    /// The same error as the end of a command or of one image.
-    pub(crate) fn into_failure(self) -> Failure {
-        if let Some(failure) = self.failure {
-            return failure;
+    /// The same error, met while asking `server` for a token. What it says of the token is
+    /// not said of the image: a token server that is not found leaves open whether the
+    /// image is there.
+    pub(super) fn of_token_server(mut self, server: &str) -> Self {
+        if matches!(self.kind, Kind::NotFound | Kind::Conflict) {
+            self.kind = Kind::Refused;
         }
-        let host = self.host.clone();
-        let failure = match self.kind {
-            Kind::NotFound => Failure::new(
-                self.kind.exit(),
-                format!("{}: not found in {host}", self.what),
-            ),
-            Kind::Denied => {
-                Failure::new(self.kind.exit(), format!("{}: denied by {host}", self.what))
+        let detail = std::mem::take(&mut self.detail);
+        self.detail = match detail.as_str() {
+            "" => format!("asking {server} for a token"),
+            detail => format!("asking {server} for a token: {detail}"),
+        };
+        self
+    }
+
+    /// A copy, for another who has waited for the same thing.
+    pub(super) fn echo(&self) -> Self {
+        let mut detail = self.detail.clone();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let separator = if detail.is_empty() { "" } else { ": " };
+            detail = format!("{detail}{separator}{cause}");
+            source = cause.source();
+        }
+        let failure = self.failure.as_ref().map(|failure| {
+            let copy = Failure::new(failure.exit(), failure.one_line());
+            match failure.hint_text() {
+                Some(hint) => copy.hint(hint),
+                None => copy,
             }
-            Kind::Corrupt => Failure::new(
-                self.kind.exit(),
-                format!("{}: corrupt content from {host}", self.what),
-            ),
-            Kind::Conflict => Failure::new(
-                self.kind.exit(),
-                format!("{}: {host} keeps what is under that tag", self.what),
-            ),
-            Kind::Refused => Failure::new(
-                self.kind.exit(),
-                format!("{}: refused by {host}", self.what),
-            ),
-            Kind::Throttled | Kind::Unavailable | Kind::Transport => Failure::new(
-                self.kind.exit(),
-                format!("{}: no success with {host}", self.what),
-            ),
-        };
-        let failure = match hint(self.kind, &host) {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        };
-        if self.detail.is_empty() && self.source.is_none() {
-            return failure;
-        }
-        failure.because(Detail {
-            text: self.detail,
-            source: self.source,
-        })
-    }
-}
-
-fn hint(kind: Kind, host: &str) -> Option<String> {
-    Some(match kind {
-        Kind::NotFound => "check the name and the tag; a registry may also answer so when credentials are missing".into(),
-        Kind::Denied => format!(
-            "check the name (registries also answer so for images that do not exist), log in with `docker login {host}`, \
-             or set username and password_file in [registries.\"{host}\"]"
-        ),
-        Kind::Throttled => "wait a little and run it again: it does only what is missing".into(),
-        Kind::Unavailable | Kind::Transport => format!(
-            "check the network and HTTPS_PROXY, or set `endpoint` (and `ca`) in [registries.\"{host}\"]; then run it again"
-        ),
-        Kind::Corrupt => "something between here and the registry changes content: check proxies, then run it again".into(),
-        Kind::Conflict | Kind::Refused => return None,
-    })
-}
-
-#[derive(Debug)]
-struct Detail {
-    text: String,
-    source: Option<Box<dyn StdError + Send + Sync>>,
-}
-
-impl fmt::Display for Detail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Some(source) if self.text.is_empty() => source.fmt(f),
-            _ => f.write_str(&self.text),
-        }
-    }
-}
-
-impl StdError for Detail {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        let source = self.source.as_deref()?;
-        if self.text.is_empty() {
-            source.source()
-        } else {
-            Some(source)
+        });
+        Self {
+            kind: self.kind,
+            host: self.host.clone(),
+            what: self.what.clone(),
+            detail,
+            status: self.status,
+            retry_after: self.retry_after,
+            source: None,
+            failure,
         }
     }
 }
@@ -338,6 +334,41 @@ mod tests {
                 "{status} {code:?}"
             );
         }
+    }
+
+    #[test]
+    fn delays_are_seconds_or_dates() {
+        for (text, want) in [
+            ("0", Some(0)),
+            (" 7 ", Some(7)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", Some(0)),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(delay(text), want.map(Duration::from_secs), "{text}");
+        }
+        let later = jiff::Timestamp::now() + Duration::from_secs(3_600);
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&later);
+        let waited = delay(&date.unwrap()).unwrap();
+        assert!((3_590..=3_600).contains(&waited.as_secs()), "{waited:?}");
+    }
+
+    #[test]
+    fn words_of_servers_are_made_fit_to_print() {
+        let subject = Subject {
+            host: "h".into(),
+            what: "w".into(),
+        };
+        let long = format!("\u{1b}]0;title\u{7}a\nb {}", "x".repeat(100_000));
+        let text = subject.nonsense(long).into_failure().one_line();
+        assert!(
+            text.starts_with("w: refused by h:  ]0;title a b x"),
+            "{text}"
+        );
+        assert!(text.ends_with('…') && text.len() < 400, "{text}");
     }
 
     #[test]

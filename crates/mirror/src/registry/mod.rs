@@ -13,6 +13,7 @@ pub(crate) mod error;
 mod pool;
 mod retry;
 mod tags;
+mod token;
 mod upload;
 
 pub(crate) use client::Registry;

@@ -160,6 +160,12 @@ impl Registries {
             .pool_max_idle_per_host(SMALL_REQUESTS)
             // Many connections beat many streams of one: no head-of-line blocking, no windows.
             .http1_only()
+            // A digest is of the bytes as they are stored, whatever features the client
+            // library is built with.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             // A referer would carry signed URLs.
             .referer(false)
             .redirect(redirect::Policy::custom(follow));
@@ -209,6 +215,9 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
         .is_some_and(|url| url.scheme() == "https");
     if attempt.previous().len() > REDIRECTS {
         return attempt.error("too many redirects");
+    }
+    if !matches!(attempt.url().scheme(), "http" | "https") {
+        return attempt.error("redirected to something that is no web server");
     }
     if was_secure && attempt.url().scheme() != "https" {
         return attempt.error("redirected to an address without encryption");

@@ -50,6 +50,13 @@ impl Retry {
         self.refusals.load(Relaxed)
     }
 
+    /// Takes one from the budget. What is used up stays so until something succeeds, and
+    /// is not owed.
+    fn spend(&self) -> bool {
+        let take = |left: i64| (left > 0).then(|| left - 1);
+        self.budget.fetch_update(Relaxed, Relaxed, take).is_ok()
+    }
+
     /// The tries of a new thing.
     pub(crate) fn start(&self) -> Backoff<'_> {
         Backoff {
@@ -108,7 +115,7 @@ impl Backoff<'_> {
         let give_up = !error.kind.is_transient()
             || self.failed >= self.retry.attempts
             || asked > LONGEST_WAIT;
-        if give_up || self.retry.budget.fetch_sub(1, Relaxed) <= 0 {
+        if give_up || !self.retry.spend() {
             return None;
         }
         Some(asked + jitter(self.failed))
@@ -164,6 +171,12 @@ mod tests {
             .map(|_| i64::from(tries(&retry, Kind::Transport)))
             .sum();
         assert_eq!(total, BUDGET + BUDGET, "one try each, and the budget");
+        retry.start().succeeded();
+        assert_eq!(
+            tries(&retry, Kind::Transport),
+            2,
+            "what a success gave back"
+        );
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! The data plane against servers that lie.
 
+mod downloads;
+mod manifests;
+mod tokens;
+mod uploads;
+
 use std::{
     sync::{
         Arc,
@@ -17,6 +22,13 @@ use super::{
 };
 use crate::content::{Blob, Digest};
 
+/// Nothing here may hang, whatever the server does.
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(60);
+    let done = tokio::time::timeout(limit, work).await;
+    done.expect("it ends by itself")
+}
+
 async fn registry(liar: &Liar) -> Arc<Registry> {
     Registries::new(&config(&[(HOST, liar)]))
         .get(HOST)
@@ -32,11 +44,14 @@ fn noise(length: usize) -> Vec<u8> {
 async fn download(liar: &Liar, blob: &Blob) -> Result<Vec<u8>> {
     let registry = registry(liar).await;
     let mut download = Download::new(&registry, "r", blob);
-    let mut all = Vec::new();
-    while let Some(bytes) = download.next().await? {
-        all.extend_from_slice(&bytes);
-    }
-    Ok(all)
+    let read = async {
+        let mut all = Vec::new();
+        while let Some(bytes) = download.next().await? {
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all)
+    };
+    within(read).await
 }
 
 fn stored(liar: &Liar, bytes: &[u8]) -> Blob {

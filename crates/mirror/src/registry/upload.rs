@@ -11,7 +11,7 @@ use reqwest::{
 use url::Url;
 
 use super::{
-    client::{Ask, Registry},
+    client::{Ask, Registry, content_digest},
     error::{Kind, Result, Subject},
 };
 use crate::content::Blob;
@@ -68,21 +68,19 @@ impl Registry {
         };
         let response = self.small(&ask).await?;
         if from.is_some() && response.status() == reqwest::StatusCode::CREATED {
+            check_stored(response.headers(), blob, &subject)?;
             return Ok(Started::Mounted);
         }
         let location = response
             .headers()
             .get(LOCATION)
             .and_then(|value| value.to_str().ok());
-        let url = location.and_then(|location| ask.url.join(location).ok());
-        match url {
-            Some(url) => Ok(Started::Session(Upload {
-                url,
-                scope,
-                subject,
-            })),
-            None => Err(subject.nonsense("the registry opened no upload session")),
-        }
+        let url = session(&ask.url, location).map_err(|text| subject.nonsense(text))?;
+        Ok(Started::Session(Upload {
+            url,
+            scope,
+            subject,
+        }))
     }
 
     /// Sends the blob, once: a body that is gone cannot be sent again, so every failure
@@ -116,18 +114,45 @@ impl Registry {
         self.count_request();
         let response = request.send().await.map_err(|err| subject.transport(err))?;
         if response.status().is_success() {
-            return Ok(());
+            return check_stored(response.headers(), blob, &subject);
         }
-        let session_lost = matches!(response.status().as_u16(), 404 | 416);
-        let renewable = response.status().as_u16() == 401 || response.status().as_u16() == 403;
-        if renewable {
-            self.auth.learn(&response, used.as_ref(), &scope).await;
-        }
+        // 409: somebody else is at the same upload. In a new session all of them may pass.
+        let session_lost = matches!(response.status().as_u16(), 404 | 409 | 416);
+        self.learn(&response, used.as_ref(), &scope).await;
         let mut error = subject.answer(response).await;
         if session_lost {
             error.kind = Kind::Unavailable;
         }
         Err(error)
+    }
+}
+
+/// Where the session is that the answer of `asked` opened.
+fn session(asked: &Url, location: Option<&str>) -> std::result::Result<Url, &'static str> {
+    let location = location.ok_or("the registry opened no upload session")?;
+    let url = asked
+        .join(location)
+        .map_err(|_| "the address of the upload session is malformed")?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err("the address of the upload session is not one of a web server");
+    }
+    if asked.scheme() == "https" && url.scheme() != "https" {
+        return Err("the upload session has an address without encryption");
+    }
+    // They would be sent as credentials, in the place of ours.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("the address of the upload session carries credentials");
+    }
+    Ok(url)
+}
+
+/// A registry that says what it has stored must not have stored something else.
+fn check_stored(headers: &HeaderMap, blob: &Blob, subject: &Subject) -> Result<()> {
+    match content_digest(headers) {
+        Some(got) if got.is_like(&blob.digest) && got != blob.digest => {
+            Err(subject.error(Kind::Corrupt, format!("the registry stored {got} instead")))
+        }
+        _ => Ok(()),
     }
 }
 
