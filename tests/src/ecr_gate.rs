@@ -133,6 +133,16 @@ async fn serve(gate: &Gate, request: Request, objects: bool) -> Response {
     response
 }
 
+/// What a request to a registry does, in the words of the journal: `HeadBlob`,
+/// `MountBlob`, `PutManifest`, …; `Unknown` when it is none.
+#[must_use]
+pub fn operation(method: &str, path_and_query: &str) -> &'static str {
+    let request = http::Request::builder().method(method).uri(path_and_query);
+    request.body(()).map_or("Unknown", |request| {
+        Incoming::read(request.into_parts().0).action()
+    })
+}
+
 async fn judge(gate: &Gate, incoming: &Incoming, body: Body) -> Response {
     if let Err(refusal) = authorise(gate.ecr(), incoming) {
         return refusal.render();

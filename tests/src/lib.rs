@@ -2,6 +2,7 @@
 
 pub mod aws_gate;
 pub mod aws_stack;
+pub mod bench;
 pub mod cache;
 pub mod control_plane;
 pub mod ecr;

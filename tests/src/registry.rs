@@ -2,7 +2,7 @@
 //! public upstreams, once as the blob store behind the ECR gate.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -26,6 +26,8 @@ pub struct Options {
     pub tls: Option<PairFiles>,
     /// Ask for Basic credentials: [`LOGIN`].
     pub login: bool,
+    /// Where the data is; `dir/NAME` when absent.
+    pub data: Option<PathBuf>,
 }
 
 /// A running registry.
@@ -48,14 +50,18 @@ impl Registry {
         client: &reqwest::Client,
     ) -> Result<Self> {
         let port = process::free_port()?;
-        let root = dir.join(&options.name);
+        let own = || dir.join(&options.name);
+        let root = options.data.clone().unwrap_or_else(own);
         fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
         let config = dir.join(format!("{}.yaml", options.name));
-        let passwords = root.with_extension("htpasswd");
+        let passwords = dir.join(format!("{}.htpasswd", options.name));
         fs::write(&passwords, HTPASSWD)?;
         // JSON is YAML: nothing to escape by hand.
-        fs::write(&config, configuration(port, &root, options).to_string())
-            .with_context(|| format!("cannot write {}", config.display()))?;
+        fs::write(
+            &config,
+            configuration(port, &root, &passwords, options).to_string(),
+        )
+        .with_context(|| format!("cannot write {}", config.display()))?;
         let mut child = Spec::new(&options.name, program, &dir.join("logs"))
             .arg("serve")
             .arg(&config)
@@ -80,9 +86,15 @@ impl Registry {
     pub fn pid(&self) -> u32 {
         self.child.pid()
     }
+
+    /// Its log, which has a line for every answered request.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        self.child.log()
+    }
 }
 
-fn configuration(port: u16, root: &Path, options: &Options) -> serde_json::Value {
+fn configuration(port: u16, root: &Path, passwords: &Path, options: &Options) -> serde_json::Value {
     let mut config = json!({
         "version": "0.1",
         "log": {"level": "warn", "accesslog": {"disabled": true}},
@@ -98,8 +110,7 @@ fn configuration(port: u16, root: &Path, options: &Options) -> serde_json::Value
         config["http"]["tls"] = json!({"certificate": tls.cert, "key": tls.key});
     }
     if options.login {
-        let path = root.with_extension("htpasswd");
-        config["auth"] = json!({"htpasswd": {"realm": "castlink-sandbox", "path": path}});
+        config["auth"] = json!({"htpasswd": {"realm": "castlink-sandbox", "path": passwords}});
     }
     config
 }

@@ -21,8 +21,8 @@ use oci_client::Reference;
 use tokio::sync::Mutex as AsyncMutex;
 
 pub use defaults::{LIBRARY, MIRROR, defaults};
-pub use image::Image;
-pub use layer::Layers;
+pub use image::{Image, Stack};
+pub use layer::{Layer, Layers};
 
 /// Images that are under way at once; two of one repository take turns.
 const CONCURRENT: usize = 12;
@@ -124,15 +124,24 @@ impl Seeder {
         if let Some(gone) = &self.gone {
             gone.remove(&key(&parsed))?;
         }
-        let turn = self.turn(&repository(&parsed));
-        let _held = turn.lock().await;
-        let present = push::image(self, &parsed, &image).await;
+        let tag = parsed.tag().unwrap_or("latest");
+        let present = self.push(&repository(&parsed), tag, &image).await;
         let present = present.with_context(|| format!("cannot seed {reference}"))?;
         Ok(Seeded {
             reference: reference.to_owned(),
             digest,
             present,
         })
+    }
+
+    /// Pushes an image that was made elsewhere; true when it was there already.
+    ///
+    /// # Errors
+    /// When the registry refuses.
+    pub async fn push(&self, repository: &str, tag: &str, image: &Image) -> Result<bool> {
+        let turn = self.turn(repository);
+        let _held = turn.lock().await;
+        push::image(self, repository, tag, image).await
     }
 
     /// Seeds many, several at once; in the order given.

@@ -89,6 +89,53 @@ const DOCKER: Types = Types {
     layer: "application/vnd.docker.image.rootfs.diff.tar.gzip",
 };
 
+/// A platform (`os/architecture`) and its layers, from the bottom.
+pub type Stack = (String, Vec<Arc<Layer>>);
+
+impl Image {
+    /// An image of these layers for these platforms; `name` and `tag` are written into
+    /// its configs.
+    ///
+    /// # Errors
+    /// When a platform is not `os/architecture`.
+    pub fn of(name: &str, tag: &str, stacks: &[Stack]) -> Result<Self> {
+        let mut image = Self::empty();
+        let entries = image.add(&OCI, (name, tag), stacks)?;
+        image.close(&OCI, entries);
+        Ok(image)
+    }
+
+    fn empty() -> Self {
+        Self {
+            index: Document::new(EMPTY, &json!({})),
+            manifests: Vec::new(),
+            blobs: Vec::new(),
+            beside: Vec::new(),
+        }
+    }
+
+    /// Adds one manifest per stack; their entries for the index.
+    fn add(&mut self, types: &Types, name: (&str, &str), stacks: &[Stack]) -> Result<Vec<Value>> {
+        let mut entries = Vec::new();
+        for (platform, stack) in stacks {
+            let (os, architecture) = platform
+                .split_once('/')
+                .context("a platform is os/architecture")?;
+            let manifest = manifest(self, types, stack, (os, architecture), name);
+            let mut entry = manifest.descriptor();
+            entry["platform"] = json!({"architecture": architecture, "os": os});
+            entries.push(entry);
+            self.manifests.push(manifest);
+        }
+        Ok(entries)
+    }
+
+    fn close(&mut self, types: &Types, entries: Vec<Value>) {
+        let content = json!({"schemaVersion": 2, "mediaType": types.index, "manifests": entries});
+        self.index = Document::new(types.index, &content);
+    }
+}
+
 /// Makes the image for `reference`.
 pub(super) fn make(reference: &Reference, options: &Options, layers: &Layers) -> Result<Image> {
     let name = identity(reference);
@@ -98,29 +145,18 @@ pub(super) fn make(reference: &Reference, options: &Options, layers: &Layers) ->
     } else {
         OCI
     };
-    let mut image = Image {
-        index: Document::new(types.index, &json!({})),
-        manifests: Vec::new(),
-        blobs: Vec::new(),
-        beside: Vec::new(),
-    };
-    let mut entries = Vec::new();
-    for platform in &options.platforms {
-        let (os, architecture) = platform
-            .split_once('/')
-            .context("a platform is os/architecture")?;
-        let stack = stack(&name, tag, platform, layers)?;
-        let manifest = manifest(&mut image, &types, &stack, (os, architecture), (&name, tag));
-        let mut entry = manifest.descriptor();
-        entry["platform"] = json!({"architecture": architecture, "os": os});
-        entries.push(entry);
-        image.manifests.push(manifest);
-    }
+    let stacked = |platform: &String| Ok((platform.clone(), stack(&name, tag, platform, layers)?));
+    let stacks: Vec<Stack> = options
+        .platforms
+        .iter()
+        .map(stacked)
+        .collect::<Result<_>>()?;
+    let mut image = Image::empty();
+    let mut entries = image.add(&types, (&name, tag), &stacks)?;
     if name.starts_with("docker.io/castai/") {
         entries.extend(attestations(&mut image));
     }
-    let content = json!({"schemaVersion": 2, "mediaType": types.index, "manifests": entries});
-    image.index = Document::new(types.index, &content);
+    image.close(&types, entries);
     attach(&mut image, &name);
     Ok(image)
 }

@@ -26,7 +26,17 @@ pub struct Layer {
 #[derive(Debug)]
 pub struct Layers {
     scale: f64,
+    form: Form,
     shared: Mutex<BTreeMap<String, Arc<Layer>>>,
+}
+
+/// What layers are like inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Compressed, and partly compressible.
+    Packed,
+    /// In a gzip envelope without compression.
+    Stored,
 }
 
 impl Layers {
@@ -35,7 +45,19 @@ impl Layers {
     pub fn new(scale: f64) -> Self {
         Self {
             scale,
+            form: Form::Packed,
             shared: Mutex::default(),
+        }
+    }
+
+    /// Layers that are made quickly and have the size that is asked for: their content does
+    /// not compress, and the envelope does not try to. A real envelope it is: some copiers
+    /// compress a layer that has none.
+    #[must_use]
+    pub fn stored(scale: f64) -> Self {
+        Self {
+            form: Form::Stored,
+            ..Self::new(scale)
         }
     }
 
@@ -59,7 +81,7 @@ impl Layers {
     /// As [`Self::shared`].
     pub fn own(&self, name: &str, size: u32) -> io::Result<Arc<Layer>> {
         let size = (f64::from(size) * self.scale).max(64.0) as usize;
-        make(name, size).map(Arc::new)
+        make(name, size, self.form).map(Arc::new)
     }
 
     fn guard(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Layer>>> {
@@ -67,11 +89,15 @@ impl Layers {
     }
 }
 
-fn make(name: &str, size: usize) -> io::Result<Layer> {
-    let archive = archive(name, size)?;
+fn make(name: &str, size: usize, form: Form) -> io::Result<Layer> {
+    let (level, lines) = match form {
+        Form::Packed => (Compression::fast(), 1 + size / 512),
+        Form::Stored => (Compression::none(), 1),
+    };
+    let archive = archive(name, size, lines)?;
     let diff_id = digest(&archive);
     // No name and no time in the envelope: the same bytes every time.
-    let mut gzip = GzBuilder::new().write(Vec::new(), Compression::fast());
+    let mut gzip = GzBuilder::new().write(Vec::new(), level);
     gzip.write_all(&archive)?;
     let bytes = Bytes::from(gzip.finish()?);
     Ok(Layer {
@@ -82,13 +108,13 @@ fn make(name: &str, size: usize) -> io::Result<Layer> {
 }
 
 /// A binary that does not compress, as binaries hardly do, and a text that does.
-fn archive(name: &str, size: usize) -> io::Result<Vec<u8>> {
+fn archive(name: &str, size: usize, lines: usize) -> io::Result<Vec<u8>> {
     let short = name.rsplit('/').next().unwrap_or(name);
     let mut tar = tar::Builder::new(Vec::new());
     let mut program = b"\x7fELF".to_vec();
     program.resize(size, 0);
     scramble(name, &mut program[4..]);
-    let text = format!("{name}\n").repeat(1 + size / 512);
+    let text = format!("{name}\n").repeat(lines);
     add(&mut tar, &format!("usr/bin/{short}"), 0o755, &program)?;
     add(
         &mut tar,
@@ -127,18 +153,20 @@ mod tests {
 
     #[test]
     fn a_layer_is_a_gzipped_archive_with_the_digest_of_its_content() {
-        let layer = make("castai/agent:v1/linux/amd64", 10_000).unwrap();
-        let mut archive = Vec::new();
-        let mut gzip = flate2::read::GzDecoder::new(&layer.bytes[..]);
-        io::copy(&mut gzip, &mut archive).unwrap();
-        assert_eq!(digest(&archive), layer.diff_id);
-        let mut tar = tar::Archive::new(&archive[..]);
-        let sizes: Vec<_> = tar
-            .entries()
-            .unwrap()
-            .map(|one| one.unwrap().size())
-            .collect();
-        assert_eq!(sizes[0], 10_000);
-        assert_eq!(sizes.len(), 2);
+        for form in [Form::Packed, Form::Stored] {
+            let layer = make("castai/agent:v1/linux/amd64", 10_000, form).unwrap();
+            let mut archive = Vec::new();
+            let mut gzip = flate2::read::GzDecoder::new(&layer.bytes[..]);
+            io::copy(&mut gzip, &mut archive).unwrap();
+            assert_eq!(digest(&archive), layer.diff_id);
+            let mut tar = tar::Archive::new(&archive[..]);
+            let sizes: Vec<_> = tar
+                .entries()
+                .unwrap()
+                .map(|one| one.unwrap().size())
+                .collect();
+            assert_eq!(sizes[0], 10_000);
+            assert_eq!(sizes.len(), 2);
+        }
     }
 }

@@ -12,21 +12,19 @@ use super::image::{Document, Image};
 use super::{Seeder, repository};
 
 /// Pushes `image`; true when it was there already.
-pub(super) async fn image(seeder: &Seeder, reference: &Reference, image: &Image) -> Result<bool> {
-    let name = repository(reference);
-    let tag = reference.tag().unwrap_or("latest");
-    if head(seeder, &name, tag).await?.as_deref() == Some(&image.index.digest) {
+pub(super) async fn image(seeder: &Seeder, name: &str, tag: &str, image: &Image) -> Result<bool> {
+    if head(seeder, name, tag).await?.as_deref() == Some(&image.index.digest) {
         return Ok(true);
     }
     for (digest, bytes) in &image.blobs {
-        blob(seeder, &name, digest, bytes).await?;
+        blob(seeder, name, digest, bytes).await?;
     }
     for manifest in &image.manifests {
-        put(seeder, &name, &manifest.digest, manifest).await?;
+        put(seeder, name, &manifest.digest, manifest).await?;
     }
-    put(seeder, &name, tag, &image.index).await?;
+    put(seeder, name, tag, &image.index).await?;
     for (tag, manifest) in &image.beside {
-        put(seeder, &name, tag, manifest).await?;
+        put(seeder, name, tag, manifest).await?;
     }
     Ok(false)
 }

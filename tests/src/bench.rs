@@ -1,0 +1,33 @@
+//! Measuring castlink-mirror beside other copiers, on the same images, registries and
+//! networks: `cargo xtask bench`.
+//!
+//! Nothing here is timed in tests. A tool that copies nothing must not win: what arrived is
+//! compared with the source after every run that should have copied something
+//! ([`check`]).
+
+pub mod access;
+pub mod args;
+pub mod check;
+pub mod exec;
+pub mod images;
+pub mod machine;
+pub mod mirror;
+pub mod network;
+pub mod proxy;
+pub mod report;
+pub mod site;
+pub mod tools;
+
+use std::io::{self, Write as _};
+
+use anyhow::{Context, Result};
+
+/// One line of progress; a closed standard error is nobody's problem.
+pub(crate) fn say(line: &str) {
+    drop(writeln!(io::stderr(), "{line}"));
+}
+
+/// Text to standard output.
+pub(crate) fn print(text: &str) -> Result<()> {
+    write!(io::stdout(), "{text}").context("cannot write to standard output")
+}
