@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -39,7 +40,10 @@ func serve(path string) error {
 	if err != nil {
 		return err
 	}
-	app := handlers.NewApp(context.Background(), config)
+	var handler http.Handler = handlers.NewApp(context.Background(), config)
+	if !config.Log.AccessLog.Disabled {
+		handler = accessLog(handler)
+	}
 	if config.HTTP.TLS.Certificate != "" {
 		pair, err := tls.LoadX509KeyPair(config.HTTP.TLS.Certificate, config.HTTP.TLS.Key)
 		if err != nil {
@@ -50,5 +54,53 @@ func serve(path string) error {
 			NextProtos:   []string{"http/1.1"},
 		})
 	}
-	return http.Serve(listener, app)
+	return http.Serve(listener, handler)
+}
+
+// accessLog writes a line for every request when it has been answered, however it ended.
+// The registry's own log leaves some out (a HEAD of a manifest) and does not know what
+// was received.
+func accessLog(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := &answer{ResponseWriter: w, status: http.StatusOK}
+		body := &body{ReadCloser: r.Body}
+		method, uri := r.Method, r.RequestURI
+		r.Body = body
+		defer func() {
+			fmt.Printf("access %s %s %d %d %d\n", method, uri, answer.status, body.received, answer.sent)
+		}()
+		next.ServeHTTP(answer, r)
+	})
+}
+
+// answer remembers its status and counts its bytes.
+type answer struct {
+	http.ResponseWriter
+	status int
+	sent   int64
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(bytes []byte) (int, error) {
+	n, err := a.ResponseWriter.Write(bytes)
+	a.sent += int64(n)
+	return n, err
+}
+
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// body counts what was read of a request.
+type body struct {
+	io.ReadCloser
+	received int64
+}
+
+func (b *body) Read(bytes []byte) (int, error) {
+	n, err := b.ReadCloser.Read(bytes)
+	b.received += int64(n)
+	return n, err
 }

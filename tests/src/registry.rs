@@ -28,6 +28,8 @@ pub struct Options {
     pub login: bool,
     /// Where the data is; `dir/NAME` when absent.
     pub data: Option<PathBuf>,
+    /// Write a line into the log for every answered request.
+    pub access_log: bool,
 }
 
 /// A running registry.
@@ -87,7 +89,7 @@ impl Registry {
         self.child.pid()
     }
 
-    /// Its log, which has a line for every answered request.
+    /// Its log.
     #[must_use]
     pub fn log(&self) -> &Path {
         self.child.log()
@@ -97,7 +99,7 @@ impl Registry {
 fn configuration(port: u16, root: &Path, passwords: &Path, options: &Options) -> serde_json::Value {
     let mut config = json!({
         "version": "0.1",
-        "log": {"level": "warn", "accesslog": {"disabled": true}},
+        "log": {"level": "warn", "accesslog": {"disabled": !options.access_log}},
         "storage": {
             "filesystem": {"rootdirectory": root, "maxthreads": 64},
             "delete": {"enabled": true},

@@ -1,6 +1,7 @@
-//! What a registry was asked, from the line its log has for every answered request.
+//! What a registry was asked, from the line its log has for every answered request
+//! (`tests/servers/registry.go` writes it).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -22,8 +23,10 @@ pub struct Requests {
     pub kinds: BTreeMap<String, u64>,
     /// Mounts that were granted (they are in `kinds` too).
     pub mounted: u64,
-    /// Bytes of answers to blob reads.
+    /// Bytes of blobs that were sent.
     pub sent: u64,
+    /// Bytes of blobs that were received.
+    pub received: u64,
 }
 
 impl Requests {
@@ -48,26 +51,28 @@ impl Requests {
         of.map(|(_, count)| count).sum()
     }
 
-    fn add(&mut self, access: &Access) {
-        let kind = operation(&access.method, &access.uri);
+    fn add(&mut self, access: &Access<'_>) {
+        let kind = operation(access.method, access.uri);
         *self.kinds.entry(kind.to_owned()).or_default() += 1;
         if kind == "MountBlob" && access.status == 201 {
             self.mounted += 1;
         }
-        if kind == "GetBlob" {
-            self.sent += access.written;
+        match kind {
+            "GetBlob" => self.sent += access.sent,
+            "PutBlob" | "PatchBlob" | "StartUpload" => self.received += access.received,
+            _ => {}
         }
     }
 }
 
 /// One answered request.
 #[derive(Debug, PartialEq, Eq)]
-struct Access {
-    id: String,
-    method: String,
-    uri: String,
+struct Access<'a> {
+    method: &'a str,
+    uri: &'a str,
     status: u16,
-    written: u64,
+    received: u64,
+    sent: u64,
 }
 
 /// A registry's log, read on from where the last reading stopped.
@@ -133,99 +138,64 @@ impl Log {
     }
 }
 
-/// Adds up a log's lines, our own marks aside. A request that went wrong has a line per
-/// error: it counts once.
+/// Adds up a log's lines, our own marks aside.
 fn count_lines(text: &str) -> Requests {
-    let (mut requests, mut seen) = (Requests::default(), BTreeSet::new());
-    for access in text.lines().filter_map(parse) {
-        if !access.uri.contains("?mark=") && seen.insert(access.id.clone()) {
-            requests.add(&access);
-        }
+    let mut requests = Requests::default();
+    let theirs = |access: &Access<'_>| !access.uri.contains("?mark=");
+    for access in text.lines().filter_map(parse).filter(theirs) {
+        requests.add(&access);
     }
     requests
 }
 
-fn parse(line: &str) -> Option<Access> {
-    if !line.contains("response completed") {
-        return None;
-    }
-    let number = |name| field(line, name).and_then(|text| text.parse::<u64>().ok());
+/// `access METHOD URI STATUS RECEIVED SENT`; other lines are the registry's own.
+fn parse(line: &str) -> Option<Access<'_>> {
+    let mut words = line.strip_prefix("access ")?.split(' ');
     Some(Access {
-        id: field(line, "http.request.id")?.to_owned(),
-        method: field(line, "http.request.method")?.to_owned(),
-        uri: field(line, "http.request.uri")?.to_owned(),
-        status: number("http.response.status").and_then(|code| u16::try_from(code).ok())?,
-        written: number("http.response.written").unwrap_or(0),
+        method: words.next()?,
+        uri: words.next()?,
+        status: words.next()?.parse().ok()?,
+        received: words.next()?.parse().ok()?,
+        sent: words.next()?.parse().ok()?,
     })
-}
-
-/// The value of `name=value` or `name="value"`.
-fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = line.split_once(&format!(" {name}="))?;
-    match rest.strip_prefix('"') {
-        Some(quoted) => quoted.split('"').next(),
-        None => rest.split(' ').next(),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn line(id: &str, method: &str, uri: &str, status: u16, written: u64) -> String {
-        let message = if status < 400 { "" } else { " with error" };
-        format!(
-            "time=\"2026-11-21T05:40:47Z\" level=info msg=\"response completed{message}\" \
-             go.version=go1.26.8 http.request.host=\"127.0.0.1:45999\" http.request.id={id} \
-             http.request.method={method} http.request.uri=\"{uri}\" \
-             http.response.duration=\"579.798µs\" http.response.status={status} \
-             http.response.written={written} vars.name=a/b\n"
-        )
-    }
+    const LOG: &str = "\
+        time=\"2026-11-21T05:40:47Z\" level=info msg=\"redis not configured\"\n\
+        access GET /v2/ 200 0 2\n\
+        access HEAD /v2/a/b/manifests/v1 200 0 0\n\
+        access GET /v2/a/b/blobs/sha256:0 200 0 1000\n\
+        access GET /v2/a/b/blobs/sha256:0 206 0 500\n\
+        access POST /v2/a/b/blobs/uploads/?mount=sha256:0&from=c 201 0 0\n\
+        access POST /v2/a/b/blobs/uploads/?from=c&mount=sha256:1 202 0 0\n\
+        access POST /v2/a/b/blobs/uploads/?m0unt=sha256:1 202 0 0\n\
+        access PATCH /v2/a/b/blobs/uploads/id?_state=x 202 700 0\n\
+        access PUT /v2/a/b/blobs/uploads/id?_state=x&digest=sha256:1 201 30 0\n\
+        access PUT /v2/a/b/manifests/v1 400 900 10\n\
+        access GET /v2/?mark=1.1 200 0 2\n";
 
     #[test]
     fn requests_are_counted_by_kind() {
-        let log = [
-            line("1", "GET", "/v2/", 200, 2),
-            line("2", "HEAD", "/v2/a/b/manifests/v1", 404, 95),
-            line("3", "GET", "/v2/a/b/blobs/sha256:0", 200, 1_000),
-            line("4", "GET", "/v2/a/b/blobs/sha256:0", 206, 500),
-            line(
-                "5",
-                "POST",
-                "/v2/a/b/blobs/uploads/?mount=sha256:0&from=c",
-                201,
-                0,
-            ),
-            line(
-                "6",
-                "POST",
-                "/v2/a/b/blobs/uploads/?from=c&mount=sha256:1",
-                202,
-                0,
-            ),
-            line("7", "POST", "/v2/a/b/blobs/uploads/?m0unt=sha256:1", 202, 0),
-            line("8", "PUT", "/v2/a/b/manifests/v1", 400, 10),
-            line("8", "PUT", "/v2/a/b/manifests/v1", 400, 10),
-            line("9", "GET", "/v2/?mark=1.1", 200, 2),
-            "time=\"2026-11-21T05:40:47Z\" level=info msg=\"redis not configured\"\n".to_owned(),
-        ];
-        let requests = count_lines(&log.concat());
-        let kinds: Vec<_> = requests
-            .kinds
-            .iter()
-            .map(|(kind, n)| (kind.as_str(), *n))
-            .collect();
+        let requests = count_lines(LOG);
+        let kinds = requests.kinds.iter();
+        let kinds: Vec<_> = kinds.map(|(kind, n)| (kind.as_str(), *n)).collect();
         let expected = [
             ("GetBlob", 2),
             ("HeadManifest", 1),
             ("MountBlob", 2),
+            ("PatchBlob", 1),
             ("Ping", 1),
+            ("PutBlob", 1),
             ("PutManifest", 1),
             ("StartUpload", 1),
         ];
         assert_eq!(kinds, expected);
-        assert_eq!((requests.mounted, requests.sent), (1, 1_500));
-        assert_eq!((requests.total(), requests.writes()), (8, 4));
+        assert_eq!(requests.mounted, 1);
+        assert_eq!((requests.sent, requests.received), (1_500, 730));
+        assert_eq!((requests.total(), requests.writes()), (10, 6));
     }
 }

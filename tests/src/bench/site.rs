@@ -46,9 +46,9 @@ pub struct Measured {
     pub source: Requests,
     /// What the destination was asked.
     pub destination: Requests,
-    /// MB (10^6 bytes) that the tool was sent.
+    /// MB (10^6 bytes) that the tool received from the source.
     pub pulled_mb: f64,
-    /// MB that the tool sent; on loopback, what the destination wrote.
+    /// MB that the tool sent to the destination.
     pub pushed_mb: f64,
     /// CPU of both registries, in seconds.
     pub registries_cpu_s: f64,
@@ -70,6 +70,7 @@ impl Source {
         let http = reqwest::Client::builder().no_proxy().build()?;
         let options = Options {
             name: "source".to_owned(),
+            access_log: true,
             data: Some(data.to_owned()),
             ..Options::default()
         };
@@ -128,6 +129,7 @@ impl<'a> Site<'a> {
             .tempdir_in(machine::scratch())?;
         let options = Options {
             name: "destination".to_owned(),
+            access_log: true,
             ..Options::default()
         };
         let registry = Registry::start(&source.program, dir.path(), &options, &source.http).await?;
@@ -186,16 +188,16 @@ impl<'a> Site<'a> {
                 .map(|error| format!("{error:#}")),
             Ok(_) => None,
         };
-        let pulled = match self.links {
-            Some(_) => after.down - before.down,
-            None => source.sent,
+        let (pulled, pushed) = match &self.links {
+            Some(_) => (after.down - before.down, after.up - before.up),
+            None => (source.sent, destination.received),
         };
         Ok(Measured {
             usage,
             source,
             destination,
             pulled_mb: pulled as f64 / 1e6,
-            pushed_mb: (after.up - before.up) as f64 / 1e6,
+            pushed_mb: pushed as f64 / 1e6,
             registries_cpu_s: after.cpu_s - before.cpu_s,
             load,
             error,
@@ -233,7 +235,7 @@ impl<'a> Site<'a> {
         let (source, destination) = (self.source.registry.pid(), self.registry.pid());
         let (down, up) = match &self.links {
             Some([near, far]) => (near.traffic.down(), far.traffic.up()),
-            None => (0, machine::written_by(destination)?),
+            None => (0, 0),
         };
         let cpu_s = machine::cpu_of(source)? + machine::cpu_of(destination)?;
         Ok(Meters { down, up, cpu_s })
