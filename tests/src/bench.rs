@@ -7,14 +7,17 @@
 
 pub mod access;
 pub mod args;
+mod bars;
 pub mod check;
+pub mod ecr;
 pub mod exec;
+pub mod faults;
 pub mod images;
 pub mod machine;
 pub mod mirror;
 pub mod network;
 pub mod proxy;
-pub mod report;
+mod report;
 pub mod site;
 pub mod tools;
 

@@ -144,6 +144,14 @@ impl Seeder {
         push::image(self, repository, tag, image).await
     }
 
+    /// Pushes a blob whose bytes are in a file, before the image that has it is pushed.
+    ///
+    /// # Errors
+    /// When the file cannot be read or the registry refuses.
+    pub async fn push_file(&self, repository: &str, digest: &str, path: &Path) -> Result<()> {
+        push::file(self, repository, digest, path).await
+    }
+
     /// Seeds many, several at once; in the order given.
     ///
     /// # Errors

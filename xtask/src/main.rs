@@ -1,6 +1,7 @@
 //! `cargo xtask`: project tasks. A door, not a house: it builds what is needed, says so,
 //! and runs it. What users need without a checkout is in the binaries.
 
+mod bench;
 mod build;
 mod dist;
 mod docs;
@@ -21,6 +22,8 @@ enum Task {
     Sandbox(sandbox::Sandbox),
     /// Build the binaries, set up the servers, run all tests
     Test(Rest),
+    /// Measure the mirror beside other copiers: mirror, faults
+    Bench(bench::Bench),
     /// Write the generated pages of docs/ (`--check` only compares)
     Docs(docs::Docs),
     /// Build a release archive of static binaries
@@ -51,6 +54,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Upgrade(args) => sandbox::upgrade(&args),
         Task::Sandbox(args) => sandbox::sandbox(&args),
         Task::Test(args) => build::test(&args.rest),
+        Task::Bench(args) => bench::run(&args),
         Task::Docs(args) => docs::run(&args),
         Task::Dist(args) => dist::run(&args),
     }

@@ -23,6 +23,8 @@ pub struct Cli {
 pub enum Verb {
     /// Time, CPU, memory and requests of cold, warm and partial copies
     Mirror(Mirror),
+    /// Whether a cold copy survives broken networks, and what that costs
+    Faults(Faults),
     /// Run a job and write what it used (internal)
     #[command(hide = true)]
     Exec {
@@ -62,6 +64,17 @@ pub struct Mirror {
     /// What lies between the tools and the registries
     #[arg(long, value_enum, default_value = "all")]
     pub network: Networks,
+}
+
+/// `faults`.
+#[derive(Debug, Args)]
+pub struct Faults {
+    /// What both benchmarks are told.
+    #[command(flatten)]
+    pub common: Common,
+    /// How often each network is broken, each time differently
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
 }
 
 /// Which networks.

@@ -119,3 +119,13 @@ fn measure(job: &Job, command: &[String], usage: &mut Usage) -> Result<()> {
     usage.failed += usize::from(!used.status.success());
     Ok(())
 }
+
+/// The end of a tool's output, on one line.
+pub(super) fn last_words(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(3)..].join(" | ")
+}

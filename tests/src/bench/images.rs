@@ -36,14 +36,26 @@ pub const OWNER: &str = "castai-hub/library";
 pub const TAG: &str = "stable";
 /// Path prefixes in the source registry: the world before and after the upgrade.
 pub const RELEASES: [&str; 2] = ["r1", "r2"];
-/// One image of one large layer, for the measurement of memory.
-pub const LARGE: &str = "large";
+/// An image with one large layer, which shows what memory depends on; in the first release
+/// alone.
+pub const LARGE: [&str; 1] = ["large"];
 
 const PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
 /// Which images the second release changes.
 const CHANGED: [usize; 3] = [1, 4, 8];
 const MB: u32 = 1_000_000;
 const TINY: u32 = 1_200;
+/// The large layer.
+const LARGE_BYTES: u64 = 4_000_000_000;
+
+/// What a run copies.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Which of [`RELEASES`].
+    pub release: usize,
+    /// Which images of it.
+    pub images: &'static [&'static str],
+}
 
 /// Sizes in MB by image: its middle layer and its binary.
 const MIDDLE: [u32; 10] = [8, 9, 10, 11, 12, 13, 8, 10, 11, 13];
@@ -101,7 +113,18 @@ async fn fill(program: &Path, dir: &Path, scale: f64, say: &dyn Fn(&str)) -> Res
             say(&format!("generated {repository}"));
         }
     }
-    Ok(())
+    large(&seeder, &dir.join("layer"), scale).await
+}
+
+/// The image with the large layer, which is written to `file` on its way.
+async fn large(seeder: &Seeder, file: &Path, scale: f64) -> Result<()> {
+    let repository = repository(RELEASES[0], LARGE[0]);
+    let layer = Layer::write(LARGE[0], (LARGE_BYTES as f64 * scale) as u64, file)?;
+    seeder.push_file(&repository, &layer.digest, file).await?;
+    std::fs::remove_file(file)?;
+    let stack = (PLATFORMS[0].to_owned(), vec![Arc::new(layer)]);
+    let image = Image::of(LARGE[0], TAG, &[stack])?;
+    seeder.push(&repository, TAG, &image).await.map(|_| ())
 }
 
 fn image(layers: &Layers, index: usize, release: &str) -> Result<Image> {

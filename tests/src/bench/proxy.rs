@@ -9,6 +9,7 @@
 //! parameter that asks for one, which a registry answers as it answers when mounting is
 //! off: with an upload session.
 
+mod ceiling;
 mod fate;
 mod lane;
 
@@ -26,6 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use ceiling::{Ceiling, ceiling};
 pub use fate::Trouble;
 use fate::{Fate, fate};
 use lane::Lane;

@@ -1,10 +1,9 @@
 //! What was measured, as text.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use anyhow::Result;
-
+use super::bars;
+use super::ecr::EcrRun;
 use super::mirror::{Results, Run, Setting, State};
 use super::network::Network;
 use super::tools::Tool;
@@ -39,36 +38,84 @@ pub(super) fn line(run: &Run) -> String {
     .to_lowercase()
 }
 
-/// Prints the tables.
-pub(super) fn print(results: &Results) -> Result<()> {
-    let mut text = String::new();
-    let machine = &results.machine;
-    writeln!(
-        text,
-        "{} cores ({}), Linux {}, {} MB; destination in {}\n{}\nset: {:.0} MB, each blob once",
-        machine.cores,
-        machine.processor,
-        machine.kernel,
-        machine.memory_mb,
-        if machine.destination_in_memory {
-            "memory"
-        } else {
-            "a directory on disk"
-        },
-        results.versions.join(", "),
-        results.set_mb,
-    )?;
+/// Head, tables and bars.
+pub(super) fn render(results: &Results) -> String {
+    let mut lines = head(results);
     for network in Network::ALL {
         for mounts in [true, false] {
-            for state in State::ALL {
-                table(&mut text, results, (network, mounts, state))?;
+            for state in [State::Cold, State::Warm, State::Part, State::Large] {
+                lines.extend(table(results, (network, mounts, state)));
             }
         }
     }
-    super::print(&text)
+    lines.extend(results.ecr.iter().flat_map(ecr));
+    lines.extend(judged(results));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
-fn table(text: &mut String, results: &Results, of: (Network, bool, State)) -> Result<()> {
+fn head(results: &Results) -> Vec<String> {
+    let machine = &results.machine;
+    let memory = match machine.destination_in_memory {
+        true => "memory",
+        false => "a directory on disk",
+    };
+    let mut lines = vec![
+        format!(
+            "{} cores ({}), Linux {}, {} MB; destination in {memory}",
+            machine.cores, machine.processor, machine.kernel, machine.memory_mb
+        ),
+        format!("castlink: {}", results.castlink.display()),
+        format!("peers: {}", results.versions.join(", ")),
+        format!("set: {:.0} MB, each blob once", results.set_mb),
+    ];
+    if let Some(proxy) = &results.proxy {
+        lines.push(format!(
+            "delay proxy: at most {:.0} MB/s, {:.2} CPU-s per GB",
+            proxy.mb_per_s, proxy.cpu_s_per_gb
+        ));
+    }
+    if results.quick {
+        lines.push("small layers: the figures say nothing about real ones".to_owned());
+    }
+    lines
+}
+
+/// Requests to AWS by kind.
+fn ecr(run: &EcrRun) -> Vec<String> {
+    let state = format!("{:?}", run.state).to_lowercase();
+    let mut lines = vec![String::new(), format!("ECR with blob mounting, {state}")];
+    if let Some(error) = &run.error {
+        lines.push(format!("  FAILED: {error}"));
+    }
+    lines.push(format!(
+        "  {:.2} s, {:.0} MB of memory, {} requests to AWS, {} to the source",
+        run.usage.wall_s,
+        run.usage.rss_mb,
+        run.total(),
+        run.source.total()
+    ));
+    let kinds = run.destination.iter();
+    let kinds: Vec<_> = kinds
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    lines.push(format!("  {}", kinds.join(", ")));
+    lines
+}
+
+fn judged(results: &Results) -> Vec<String> {
+    let mut lines = vec![String::new(), "bars".to_owned()];
+    for bar in bars::judge(results) {
+        let mark = if bar.met { "met" } else { "NOT MET" };
+        lines.push(format!(
+            "  {:<46} {:>10} {:>10}  {mark}",
+            bar.title, bar.wanted, bar.reached
+        ));
+    }
+    lines
+}
+
+fn table(results: &Results, of: (Network, bool, State)) -> Vec<String> {
     let mut groups: BTreeMap<Tool, Vec<&Run>> = BTreeMap::new();
     for run in &results.runs {
         let Setting {
@@ -82,35 +129,17 @@ fn table(text: &mut String, results: &Results, of: (Network, bool, State)) -> Re
         }
     }
     if groups.is_empty() {
-        return Ok(());
+        return Vec::new();
     }
     let mounts = if of.1 { "" } else { ", mounts refused" };
-    writeln!(
-        text,
-        "\n{}{mounts}, {}",
-        of.0.title(),
-        format!("{:?}", of.2).to_lowercase()
-    )?;
-    writeln!(
-        text,
-        "  {:<18} {:>8} {:>8} {:>7} {:>7} {:>6} {:>6} {:>6} {:>8} {:>8} {:>6}",
-        "",
-        "median s",
-        "min s",
-        "ratio",
-        "CPU s",
-        "RSS MB",
-        "src rq",
-        "dst rq",
-        "MB in",
-        "MB out",
-        "reg.s"
-    )?;
+    let state = format!("{:?}", of.2).to_lowercase();
+    let columns = "median s    min s   ratio   CPU s RSS MB src rq dst rq    MB in   MB out  reg.s";
+    let title = format!("{}{mounts}, {state}", of.0.title());
+    let mut lines = vec![String::new(), title, format!("{:<20} {columns}", "")];
     let ours = groups.get(&Tool::Castlink).and_then(|runs| wall(runs));
-    for (tool, runs) in &groups {
-        writeln!(text, "{}", row(*tool, runs, ours.map(|(median, _)| median)))?;
-    }
-    Ok(())
+    let ours = ours.map(|(median, _)| median);
+    lines.extend(groups.iter().map(|(tool, runs)| row(*tool, runs, ours)));
+    lines
 }
 
 fn row(tool: Tool, runs: &[&Run], ours: Option<f64>) -> String {

@@ -1,5 +1,6 @@
 //! The two registries of a measurement, and one measured run between them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 use super::access::{Log, Requests};
 use super::check::{self, Tree};
 use super::exec::{self, Usage};
-use super::images::{NAMES, RELEASES, TAG, destination, repository};
+use super::images::{LARGE, Load, NAMES, RELEASES, TAG, destination, repository};
 use super::machine;
 use super::proxy::{Conditions, Proxy};
 use super::tools::{Errand, Kit, Tool};
@@ -20,8 +21,8 @@ use crate::registry::{Options, Registry};
 pub struct Source {
     registry: Registry,
     log: Log,
-    /// The images of each release, in the order of [`NAMES`].
-    releases: [Vec<Tree>; 2],
+    /// The images of each release, by name.
+    releases: [BTreeMap<&'static str, Tree>; 2],
     http: reqwest::Client,
     program: PathBuf,
     _dir: TempDir,
@@ -50,6 +51,8 @@ pub struct Measured {
     pub pulled_mb: f64,
     /// MB that the tool sent to the destination.
     pub pushed_mb: f64,
+    /// Connections to the source and to the destination that were cut or refused.
+    pub broken: [u64; 2],
     /// CPU of both registries, in seconds.
     pub registries_cpu_s: f64,
     /// Processes that wanted a core when it began, on average over a minute.
@@ -75,12 +78,13 @@ impl Source {
             ..Options::default()
         };
         let registry = Registry::start(program, dir.path(), &options, &http).await?;
-        let mut releases = [Vec::new(), Vec::new()];
-        for (release, trees) in RELEASES.iter().zip(&mut releases) {
-            for name in NAMES {
-                let repository = repository(release, name);
-                trees.push(check::tree(&http, &registry.url, &repository, TAG).await?);
-            }
+        let mut releases = [BTreeMap::new(), BTreeMap::new()];
+        let of_both = RELEASES.iter().enumerate();
+        let of_both = of_both.flat_map(|(release, _)| NAMES.map(|name| (release, name)));
+        for (release, name) in of_both.chain(LARGE.map(|name| (0, name))) {
+            let repository = repository(RELEASES[release], name);
+            let tree = check::tree(&http, &registry.url, &repository, TAG).await?;
+            releases[release].insert(name, tree);
         }
         let log = Log::new(registry.log(), &registry.url, http.clone()).await?;
         Ok(Self {
@@ -93,12 +97,28 @@ impl Source {
         })
     }
 
-    /// Bytes of one release, each blob once.
+    /// Bytes of a load, each blob once.
     #[must_use]
-    pub fn bytes(&self, release: usize) -> u64 {
-        let blobs = self.releases[release].iter().flat_map(|tree| &tree.blobs);
-        let unique: std::collections::BTreeMap<_, _> = blobs.collect();
+    pub fn bytes(&self, load: Load) -> u64 {
+        let blobs = self.trees(load).flat_map(|(_, tree)| &tree.blobs);
+        let unique: BTreeMap<_, _> = blobs.collect();
         unique.values().copied().sum()
+    }
+
+    /// The images of a load.
+    pub fn trees(&self, load: Load) -> impl Iterator<Item = (&'static str, &Tree)> {
+        let known = &self.releases[load.release];
+        let find = |name: &&'static str| known.get_key_value(name);
+        load.images
+            .iter()
+            .filter_map(find)
+            .map(|(name, tree)| (*name, tree))
+    }
+
+    /// The registry's program.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Its base URL.
@@ -151,7 +171,7 @@ impl<'a> Site<'a> {
         })
     }
 
-    /// Lets `tool` copy a release here and measures that; with `check`, compares what
+    /// Lets `tool` copy images here and measures that; with `check`, compares what
     /// arrived with what was to be copied.
     ///
     /// # Errors
@@ -160,29 +180,29 @@ impl<'a> Site<'a> {
         &mut self,
         tool: Tool,
         kit: &Kit,
-        release: usize,
+        load: Load,
         check: bool,
     ) -> Result<Measured> {
-        let home = self.dir.path().join(format!("{tool:?}-{release}"));
+        let home = self.dir.path().join(format!("{tool:?}-{}", load.release));
         std::fs::create_dir_all(&home)?;
         let [near, far] = self.addresses()?;
         let errand = Errand {
             source: near,
-            release: RELEASES[release],
+            load,
             destination: far,
             home: &home,
         };
         let job = tool.job(kit, &errand)?;
-        let (load, before) = (machine::load(), self.meters()?);
+        let (busy, before) = (machine::load(), self.meters()?);
         let ran = exec::run(&job, &home).await;
         let after = self.meters()?;
         let (source, destination) = (self.source.log.take().await?, self.log.take().await?);
         let usage = ran.as_ref().copied().unwrap_or_default();
         let error = match ran {
             Err(error) => Some(format!("{error:#}")),
-            Ok(usage) if usage.failed > 0 => Some(last_words(&job.log)),
+            Ok(usage) if usage.failed > 0 => Some(exec::last_words(&job.log)),
             Ok(_) if check => self
-                .check(release)
+                .check(load)
                 .await
                 .err()
                 .map(|error| format!("{error:#}")),
@@ -198,18 +218,19 @@ impl<'a> Site<'a> {
             destination,
             pulled_mb: pulled as f64 / 1e6,
             pushed_mb: pushed as f64 / 1e6,
+            broken: self.broken(),
             registries_cpu_s: after.cpu_s - before.cpu_s,
-            load,
+            load: busy,
             error,
         })
     }
 
-    /// Fails unless every image of the release is here, whole.
+    /// Fails unless every image of the load is here, whole.
     ///
     /// # Errors
     /// The first thing that is missing or differs.
-    pub async fn check(&mut self, release: usize) -> Result<()> {
-        for (name, tree) in NAMES.iter().zip(&self.source.releases[release]) {
+    pub async fn check(&mut self, load: Load) -> Result<()> {
+        for (name, tree) in self.source.trees(load) {
             let repository = destination(name);
             check::same(
                 &self.source.http,
@@ -228,6 +249,13 @@ impl<'a> Site<'a> {
         match &self.links {
             Some([near, far]) => Ok([near.addr, far.addr]),
             None => Ok([address(&self.source.registry)?, address(&self.registry)?]),
+        }
+    }
+
+    fn broken(&self) -> [u64; 2] {
+        match &self.links {
+            Some(links) => std::array::from_fn(|end| links[end].traffic.broken()),
+            None => [0, 0],
         }
     }
 
@@ -253,14 +281,4 @@ fn address(registry: &Registry) -> Result<SocketAddr> {
     let text = registry.url.trim_start_matches("http://");
     text.parse()
         .with_context(|| format!("{text} is not an address"))
-}
-
-/// The end of a tool's output.
-fn last_words(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<_> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    lines[lines.len().saturating_sub(3)..].join(" | ")
 }

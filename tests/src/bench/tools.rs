@@ -12,12 +12,12 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::exec::Job;
-use super::images::{HOST, NAMES, OWNER, TAG, destination, repository};
+use super::images::{HOST, Load, OWNER, RELEASES, TAG, destination, repository};
 use crate::peers::Peer;
 use crate::process;
 
 /// Images that regsync copies at once: all.
-const REGSYNC_PARALLEL: usize = NAMES.len();
+const REGSYNC_PARALLEL: usize = 10;
 /// What `--retry-times` is set to where skopeo is given a second chance.
 const SKOPEO_RETRIES: &str = "3";
 
@@ -51,8 +51,8 @@ pub struct Kit {
 pub struct Errand<'a> {
     /// The source registry, or the network before it.
     pub source: SocketAddr,
-    /// The release to copy: a path prefix at the source.
-    pub release: &'a str,
+    /// What to copy.
+    pub load: Load,
     /// The destination registry, or the network before it.
     pub destination: SocketAddr,
     /// A directory of the tool's own, its home.
@@ -164,8 +164,13 @@ impl Kit {
 }
 
 impl Errand<'_> {
+    /// The path prefix at the source.
+    fn release(&self) -> &'static str {
+        RELEASES[self.load.release]
+    }
+
     fn from(&self, name: &str) -> String {
-        format!("{}/{}:{TAG}", self.source, repository(self.release, name))
+        format!("{}/{}:{TAG}", self.source, repository(self.release(), name))
     }
 
     fn to(&self, name: &str) -> String {
@@ -175,39 +180,34 @@ impl Errand<'_> {
 
 /// The references as manifests would have them.
 #[must_use]
-pub fn references() -> Vec<String> {
-    NAMES
-        .map(|name| format!("{HOST}/{OWNER}/{name}:{TAG}"))
-        .to_vec()
+pub fn references(load: Load) -> Vec<String> {
+    let reference = |name: &&str| format!("{HOST}/{OWNER}/{name}:{TAG}");
+    load.images.iter().map(reference).collect()
 }
 
 fn castlink(kit: &Kit, errand: &Errand<'_>) -> Result<Vec<Vec<String>>> {
-    let Errand {
-        source,
-        release,
-        destination,
-        ..
-    } = errand;
+    let (source, destination) = (errand.source, errand.destination);
     let text = format!(
-        "[registries.\"{HOST}\"]\nendpoint = \"http://{source}/{release}\"\n\n\
-         [registries.\"{destination}\"]\nendpoint = \"http://{destination}\"\n"
+        "[registries.\"{HOST}\"]\nendpoint = \"http://{source}/{}\"\n\n\
+         [registries.\"{destination}\"]\nendpoint = \"http://{destination}\"\n",
+        errand.release()
     );
     fs::write(errand.home.join("castlink.toml"), text)?;
     let mut command = vec![kit.castlink.display().to_string(), "copy".to_owned()];
-    command.extend(references());
+    command.extend(references(errand.load));
     command.extend(["--to".to_owned(), destination.to_string()]);
     Ok(vec![command])
 }
 
 /// One call per image: `program args… FROM TO`.
 fn each(errand: &Errand<'_>, program: &Path, args: &[&str]) -> Vec<Vec<String>> {
-    let call = |name: &str| {
+    let call = |name: &&str| {
         let words = args.iter().map(ToString::to_string);
         let program = [program.display().to_string()];
         let names = [errand.from(name), errand.to(name)];
         program.into_iter().chain(words).chain(names).collect()
     };
-    NAMES.map(call).to_vec()
+    errand.load.images.iter().map(call).collect()
 }
 
 fn skopeo(program: &Path, errand: &Errand<'_>, more: &[&str]) -> Vec<Vec<String>> {
@@ -243,7 +243,7 @@ fn regsync(program: &Path, errand: &Errand<'_>) -> Result<Vec<Vec<String>>> {
         writeln!(text, "  - registry: \"{addr}\"\n    tls: disabled")?;
     }
     writeln!(text, "defaults:\n  parallel: {REGSYNC_PARALLEL}\nsync:")?;
-    for name in NAMES {
+    for name in errand.load.images {
         let (from, to) = (errand.from(name), errand.to(name));
         writeln!(
             text,

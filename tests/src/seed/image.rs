@@ -214,7 +214,7 @@ fn manifest(
             "history": (0..stack.len()).map(history).collect::<Vec<_>>(),
         }),
     );
-    let layer = |layer: &Arc<Layer>| json!({"mediaType": types.layer, "digest": layer.digest, "size": layer.bytes.len()});
+    let layer = |layer: &Arc<Layer>| json!({"mediaType": types.layer, "digest": layer.digest, "size": layer.size});
     let content = json!({
         "schemaVersion": 2,
         "mediaType": types.manifest,

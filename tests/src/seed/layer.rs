@@ -2,7 +2,9 @@
 //! bytes follow from a name and a size.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -18,8 +20,98 @@ pub struct Layer {
     pub digest: String,
     /// Digest of the archive inside: the config's `diff_id`.
     pub diff_id: String,
-    /// The compressed bytes.
+    /// How many compressed bytes there are.
+    pub size: u64,
+    /// The compressed bytes; none of a layer that was written to a file.
     pub bytes: Bytes,
+}
+
+impl Layer {
+    /// A layer of about `size` bytes that compress badly, written to a file: for sizes that
+    /// do not fit into memory.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(name: &str, size: u64, path: &Path) -> io::Result<Self> {
+        let file = Hashing::new(BufWriter::new(File::create(path)?));
+        let gzip = GzBuilder::new().write(file, Compression::none());
+        let mut tar = tar::Builder::new(Hashing::new(gzip));
+        let mut header = tar::Header::new_gnu();
+        header.set_size(size);
+        header.set_mode(0o644);
+        tar.append_data(
+            &mut header,
+            "var/lib/model.bin",
+            Endless::new(name).take(size),
+        )?;
+        let (gzip, diff_id, _) = tar.into_inner()?.finish();
+        let (mut file, digest, size) = gzip.finish()?.finish();
+        file.flush()?;
+        Ok(Self {
+            digest,
+            diff_id,
+            size,
+            bytes: Bytes::new(),
+        })
+    }
+}
+
+/// Passes on what is written, and knows its digest and length.
+struct Hashing<W> {
+    inner: W,
+    hash: Sha256,
+    length: u64,
+}
+
+impl<W> Hashing<W> {
+    fn new(inner: W) -> Self {
+        let hash = Sha256::new();
+        Self {
+            inner,
+            hash,
+            length: 0,
+        }
+    }
+
+    fn finish(self) -> (W, String, u64) {
+        let digest = format!("sha256:{}", hex::encode(self.hash.finalize()));
+        (self.inner, digest, self.length)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..taken]);
+        self.length += taken as u64;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// A block of scrambled bytes over and over.
+struct Endless {
+    block: Vec<u8>,
+    at: usize,
+}
+
+impl Endless {
+    fn new(name: &str) -> Self {
+        let mut block = vec![0; 1 << 20];
+        scramble(name, &mut block);
+        Self { block, at: 0 }
+    }
+}
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = (&self.block[self.at..]).read(buffer)?;
+        self.at = (self.at + read) % self.block.len();
+        Ok(read)
+    }
 }
 
 /// Makes layers; remembers the shared ones.
@@ -103,6 +195,7 @@ fn make(name: &str, size: usize, form: Form) -> io::Result<Layer> {
     Ok(Layer {
         digest: digest(&bytes),
         diff_id,
+        size: bytes.len() as u64,
         bytes,
     })
 }
@@ -168,5 +261,18 @@ mod tests {
             assert_eq!(sizes[0], 10_000);
             assert_eq!(sizes.len(), 2);
         }
+    }
+
+    #[test]
+    fn a_layer_in_a_file_is_one_too() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let layer = Layer::write("large", 3_000_000, file.path()).unwrap();
+        let bytes = std::fs::read(file.path()).unwrap();
+        assert_eq!(layer.digest, digest(&bytes));
+        assert_eq!(layer.size, bytes.len() as u64);
+        let mut archive = Vec::new();
+        let mut gzip = flate2::read::GzDecoder::new(&bytes[..]);
+        gzip.read_to_end(&mut archive).unwrap();
+        assert_eq!(layer.diff_id, digest(&archive));
     }
 }

@@ -1,15 +1,21 @@
 //! Pushing made images: what is there is left alone, what another repository has is
 //! mounted from there.
 
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{MutexGuard, PoisonError};
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use http::{StatusCode, header};
 use oci_client::Reference;
+use tokio_util::io::ReaderStream;
 
 use super::image::{Document, Image};
 use super::{Seeder, repository};
+
+/// Read from a file at once.
+const FRAME: usize = 256 << 10;
 
 /// Pushes `image`; true when it was there already.
 pub(super) async fn image(seeder: &Seeder, name: &str, tag: &str, image: &Image) -> Result<bool> {
@@ -68,18 +74,40 @@ async fn head(seeder: &Seeder, name: &str, tag: &str) -> Result<Option<String>> 
 }
 
 async fn blob(seeder: &Seeder, name: &str, digest: &str, bytes: &Bytes) -> Result<()> {
-    let home = seeder
-        .homes
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(digest)
-        .cloned();
+    let home = homes(seeder).get(digest).cloned();
     if home.as_deref() == Some(name) {
         return Ok(());
     }
     let mount = home
         .map(|home| format!("?mount={digest}&from={home}"))
         .unwrap_or_default();
+    if let Some(location) = start(seeder, name, &mount).await? {
+        finish(seeder, &location, digest, bytes.clone(), bytes.len() as u64).await?;
+    }
+    homes(seeder)
+        .entry(digest.to_owned())
+        .or_insert_with(|| name.to_owned());
+    Ok(())
+}
+
+/// Pushes a blob from a file.
+pub(super) async fn file(seeder: &Seeder, name: &str, digest: &str, path: &Path) -> Result<()> {
+    let file = tokio::fs::File::open(path).await?;
+    let length = file.metadata().await?.len();
+    let body = reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, FRAME));
+    if let Some(location) = start(seeder, name, "").await? {
+        finish(seeder, &location, digest, body, length).await?;
+    }
+    homes(seeder).insert(digest.to_owned(), name.to_owned());
+    Ok(())
+}
+
+fn homes(seeder: &Seeder) -> MutexGuard<'_, BTreeMap<String, String>> {
+    seeder.homes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where the bytes are to go; nothing when the blob was mounted.
+async fn start(seeder: &Seeder, name: &str, mount: &str) -> Result<Option<String>> {
     let start = format!("{}/v2/{name}/blobs/uploads/{mount}", seeder.url);
     let answer = seeder.http.post(start).send().await?;
     let location = answer
@@ -87,18 +115,19 @@ async fn blob(seeder: &Seeder, name: &str, digest: &str, bytes: &Bytes) -> Resul
         .get(header::LOCATION)
         .and_then(|value| value.to_str().ok());
     match (answer.status(), location) {
-        (StatusCode::CREATED, _) => {}
-        (StatusCode::ACCEPTED, Some(location)) => finish(seeder, location, digest, bytes).await?,
-        (status, _) => bail!("the registry does not take blob {digest}: {status}"),
+        (StatusCode::CREATED, _) => Ok(None),
+        (StatusCode::ACCEPTED, Some(location)) => Ok(Some(location.to_owned())),
+        (status, _) => bail!("the registry does not start an upload to {name}: {status}"),
     }
-    let mut homes = seeder.homes.lock().unwrap_or_else(PoisonError::into_inner);
-    homes
-        .entry(digest.to_owned())
-        .or_insert_with(|| name.to_owned());
-    Ok(())
 }
 
-async fn finish(seeder: &Seeder, location: &str, digest: &str, bytes: &Bytes) -> Result<()> {
+async fn finish(
+    seeder: &Seeder,
+    location: &str,
+    digest: &str,
+    body: impl Into<reqwest::Body>,
+    length: u64,
+) -> Result<()> {
     let base = if location.starts_with('/') {
         seeder.url.as_str()
     } else {
@@ -109,8 +138,9 @@ async fn finish(seeder: &Seeder, location: &str, digest: &str, bytes: &Bytes) ->
     let request = seeder
         .http
         .put(url)
+        .header(header::CONTENT_LENGTH, length)
         .header(header::CONTENT_TYPE, "application/octet-stream");
-    let answer = request.body(bytes.clone()).send().await?;
+    let answer = request.body(body).send().await?;
     match answer.status() {
         StatusCode::CREATED => Ok(()),
         status => bail!("the registry does not take blob {digest}: {status}"),

@@ -1,0 +1,21 @@
+//! `bench`: build, then measure with castlink-bench.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+
+use crate::build;
+
+/// Measure castlink-mirror beside skopeo, crane, regctl and regsync.
+#[derive(clap::Args)]
+pub(crate) struct Bench {
+    /// Passed on to castlink-bench: `mirror` or `faults` (`--help` lists their options)
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// `cargo xtask bench …`
+pub(crate) fn run(args: &Bench) -> Result<ExitCode> {
+    let bin_dir = build::binaries()?;
+    build::code(Command::new(bin_dir.join("castlink-bench")).args(&args.rest))
+}
