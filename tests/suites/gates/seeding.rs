@@ -28,6 +28,7 @@ async fn seeded_images_are_whole_shared_and_seeded_once() {
         name: "upstream".to_owned(),
         tls: Some(tls),
         login: false,
+        ..Options::default()
     };
     let program = tokio::task::spawn_blocking(registry_program).await.unwrap();
     let registry = Registry::start(&program, dir.path(), &options, &http)
@@ -117,6 +118,7 @@ async fn a_registry_can_ask_for_credentials() {
         name: "private".to_owned(),
         tls: None,
         login: true,
+        ..Options::default()
     };
     let program = tokio::task::spawn_blocking(registry_program).await.unwrap();
     let http = reqwest::Client::new();

@@ -57,6 +57,7 @@ async fn look(registries: &Registries, images: &[&str], depth: Depth) -> Observa
     let request = |name: &&str| Request {
         image: format!("{HOST}/{name}").parse().unwrap(),
         optional: false,
+        locked: None,
     };
     observe(
         registries,
