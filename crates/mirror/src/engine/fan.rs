@@ -27,7 +27,7 @@ use crate::{
 /// fast network: with the one held back and the one being written this bounds what a
 /// transfer keeps in memory, however large the blob. More would only smooth what the
 /// sockets' own buffers smooth already.
-const FRAMES: usize = 2;
+const FRAMES: usize = 1;
 
 /// A target with its open session.
 pub(super) struct Branch {

@@ -17,7 +17,7 @@ use super::Tally;
 use crate::registry::Registries;
 
 /// Streams at the beginning: what every registry stands.
-const FIRST: usize = 16;
+const FIRST: usize = 8;
 
 /// What trouble leaves, however often it comes.
 const FEWEST: usize = 2;
@@ -26,7 +26,7 @@ const FEWEST: usize = 2;
 const WINDOW: Duration = Duration::from_millis(250);
 
 /// Windows that a new number has to show what it is worth: connections take round trips to open.
-const PATIENCE: u32 = 4;
+const PATIENCE: u32 = 3;
 
 /// A number that moves less than this times the bytes of the half of it is not worth it.
 const WORTH: f64 = 1.15;
@@ -294,7 +294,7 @@ mod tests {
             (1.0, 40.0, 64),
             (1.0, 33.0, 32),
             (1.0, 16.0, 16),
-            (5.0, 16.0, 16),
+            (5.0, 16.0, 8),
         ] {
             assert_eq!(found(&mut Pilot::new(64), 12, each, line), want, "{line}");
         }
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn a_slow_start_is_not_held_against_a_number() {
         let mut pilot = Pilot::new(32);
-        for rate in [16.0, 16.0, 17.0, 24.0, 31.0] {
+        for rate in [8.0, 8.0, 9.0, 12.0] {
             pilot.window(Some(rate));
         }
         assert_eq!(pilot.limit, 32);
