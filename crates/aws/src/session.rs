@@ -8,6 +8,7 @@ use aws_config::{
 };
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::service_config::ServiceConfigKey;
 use castlink_core::{Failure, Result, config::Aws};
 
 use crate::{SdkError, error::explain, http, region};
@@ -52,6 +53,21 @@ impl Session {
     #[must_use]
     pub fn sdk_config(&self) -> &SdkConfig {
         &self.config
+    }
+
+    /// True when an endpoint was set for `service` (`ECR`), or for all: by the configuration,
+    /// the environment or the profile.
+    #[must_use]
+    pub fn has_endpoint(&self, service: &'static str) -> bool {
+        let own = || {
+            let key = ServiceConfigKey::builder()
+                .service_id(service)
+                .env("AWS_ENDPOINT_URL")
+                .profile("endpoint_url")
+                .build();
+            self.config.service_config()?.load_config(key.ok()?)
+        };
+        self.config.endpoint_url().is_some() || own().is_some()
     }
 
     /// The region, `us-east-1`.

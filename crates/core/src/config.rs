@@ -5,12 +5,14 @@
 //! and environment variables that hold them.
 
 mod load;
+mod repository;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use load::{Loaded, nearest, state_dir};
+pub use repository::{Encryption, Repository};
 
 use crate::{duration::duration, reference::Layout};
 
@@ -109,7 +111,7 @@ pub struct Mirror {
     pub layout: Layout,
     /// Create missing ECR repositories.
     pub create_repos: bool,
-    /// Settings of repositories that are created.
+    /// Settings of ECR repositories.
     pub repository: Repository,
     /// The most blobs under way at once; how many pay is found while copying.
     #[serde(deserialize_with = "at_least_one")]
@@ -120,20 +122,6 @@ pub struct Mirror {
     /// Attempts for one request or blob before its image is given up.
     #[serde(deserialize_with = "at_least_one")]
     pub attempts: u32,
-}
-
-/// Settings of ECR repositories that castlink creates.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Repository {
-    /// Tags cannot be moved once pushed.
-    pub immutable: bool,
-    /// Scan on push.
-    pub scan_on_push: bool,
-    /// KMS key for encryption; AES256 when unset.
-    pub kms_key: Option<String>,
-    /// Tags of the repository.
-    pub tags: BTreeMap<String, String>,
 }
 
 /// Pointing workloads at mirrored images.
@@ -211,17 +199,6 @@ impl Default for Mirror {
             concurrency: 32,
             stall: 30,
             attempts: 6,
-        }
-    }
-}
-
-impl Default for Repository {
-    fn default() -> Self {
-        Self {
-            immutable: true,
-            scan_on_push: true,
-            kms_key: None,
-            tags: BTreeMap::new(),
         }
     }
 }

@@ -8,8 +8,10 @@ use std::{fmt, str::FromStr};
 
 use crate::{Failure, Result};
 
+mod ecr;
 mod grammar;
 
+pub use ecr::EcrHost;
 pub use grammar::is_tag;
 
 /// Where CAST AI publishes the same images twice, with identical paths and tags.
@@ -180,46 +182,6 @@ impl fmt::Display for ImageRef {
     }
 }
 
-/// The parts of an Amazon ECR registry host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EcrHost {
-    /// The twelve-digit account.
-    pub account: String,
-    /// The region.
-    pub region: String,
-    /// True for the FIPS form.
-    pub fips: bool,
-}
-
-impl EcrHost {
-    /// Recognises `<account>.dkr.ecr[-fips].<region>.<suffix>` and the dual-stack
-    /// `<account>.dkr-ecr[-fips].<region>.<suffix>`, in every partition (the pattern of
-    /// amazon-ecr-credential-helper).
-    #[must_use]
-    pub fn parse(host: &str) -> Option<Self> {
-        let host = host.split('/').next()?;
-        let (account, rest) = host.split_once('.')?;
-        if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
-        let rest = rest
-            .strip_prefix("dkr.")
-            .or_else(|| rest.strip_prefix("dkr-"))?;
-        let (service, rest) = rest.split_once('.')?;
-        let fips = match service {
-            "ecr" => false,
-            "ecr-fips" => true,
-            _ => return None,
-        };
-        let (region, suffix) = rest.split_once('.')?;
-        (!region.is_empty() && suffix.contains('.')).then(|| Self {
-            account: account.into(),
-            region: region.into(),
-            fips,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,30 +259,5 @@ mod tests {
                 .literal(),
             "ghcr.io/castai/kvisor/kvisor-scanners:v1.2"
         );
-    }
-
-    #[test]
-    fn ecr_hosts_of_every_form() {
-        for (host, region) in [
-            (ECR, "us-east-1"),
-            (
-                "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
-                "us-gov-west-1",
-            ),
-            ("123456789012.dkr-ecr.eu-west-1.on.aws", "eu-west-1"),
-            (
-                "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/team",
-                "cn-north-1",
-            ),
-        ] {
-            assert_eq!(EcrHost::parse(host).unwrap().region, region, "{host}");
-        }
-        for host in [
-            "ghcr.io",
-            "12345.dkr.ecr.us-east-1.amazonaws.com",
-            "123456789012.dkr.ecr.x",
-        ] {
-            assert_eq!(EcrHost::parse(host), None, "{host}");
-        }
     }
 }

@@ -10,7 +10,8 @@ use castlink_core::{
 };
 
 use crate::{
-    args::Images,
+    args::{Images, PlanArgs},
+    ecr::Settings,
     engine::{self, Tally},
     input::{self, Request},
     lock,
@@ -18,6 +19,7 @@ use crate::{
     plan::{self, Action, Plan},
     registry::Registries,
     report::{self, Ending, Report},
+    upkeep,
 };
 
 /// The world that a verb works with.
@@ -28,6 +30,8 @@ pub(crate) struct World {
     pub(crate) to: Vec<Destination>,
     /// What to copy.
     pub(crate) requests: Vec<Request>,
+    /// How repositories are to look.
+    settings: Arc<Settings>,
 }
 
 impl World {
@@ -44,6 +48,7 @@ impl World {
             registries: Arc::new(Registries::new(&context.config)),
             to: destinations(&context.config.mirror)?,
             requests,
+            settings: Arc::new(Settings::load(&context.config.mirror.repository)?),
         })
     }
 
@@ -61,7 +66,7 @@ impl World {
 ///
 /// # Errors
 /// Exit 2 when there is none.
-fn destinations(mirror: &config::Mirror) -> Result<Vec<Destination>> {
+pub(crate) fn destinations(mirror: &config::Mirror) -> Result<Vec<Destination>> {
     let to = mirror.to.as_ref().ok_or_else(|| {
         Failure::usage("no target registry given")
             .hint("use --to ACCOUNT.dkr.ecr.REGION.amazonaws.com, or set `to` under [mirror] in castlink.toml")
@@ -84,13 +89,9 @@ fn destinations(mirror: &config::Mirror) -> Result<Vec<Destination>> {
 ///
 /// # Errors
 /// See [`World::new`]; what fails for one image is in the report.
-pub(crate) async fn plan_only(
-    images: &Images,
-    exit_code: bool,
-    context: Context,
-) -> Result<Outcome> {
-    let mut world = World::new(images, &context)?;
-    let plan = make_plan(&mut world, &context).await?;
+pub(crate) async fn plan_only(args: &PlanArgs, context: Context) -> Result<Outcome> {
+    let mut world = World::new(&args.images, &context)?;
+    let plan = make_plan(&mut world, true, args.reconcile, &context).await?;
     let mut report = Report::new(&context.printer);
     for index in 0..plan.images.len() {
         report.add(index, &plan, &Ending::Planned);
@@ -99,9 +100,11 @@ pub(crate) async fn plan_only(
     for place in &plan.repositories {
         context.printer.detail(format!("to create: {place}"));
     }
+    upkeep::show(&plan, args.reconcile, &context.printer);
     context.printer.note(report::plan_line(&plan));
+    let pending = !plan.is_empty() || (args.reconcile && upkeep::is_pending(&plan));
     let exit = match report.exit() {
-        Exit::Done if exit_code && !plan.is_empty() => Exit::Pending,
+        Exit::Done if args.exit_code && pending => Exit::Pending,
         exit => exit,
     };
     let totals = plan.totals();
@@ -117,10 +120,10 @@ pub(crate) async fn plan_only(
 ///
 /// # Errors
 /// As [`plan_only`].
-pub(crate) async fn copy(images: &Images, context: Context) -> Result<Outcome> {
+pub(crate) async fn copy(images: &Images, reconcile: bool, context: Context) -> Result<Outcome> {
     let start = Instant::now();
     let mut world = World::new(images, &context)?;
-    let plan = make_plan(&mut world, &context).await?;
+    let plan = make_plan(&mut world, reconcile, reconcile, &context).await?;
     let totals = plan.totals();
     if totals.images > 0 {
         context.printer.note(report::plan_line(&plan));
@@ -138,6 +141,9 @@ pub(crate) async fn copy(images: &Images, context: Context) -> Result<Outcome> {
             _ => context.printer.detail(line),
         }
     }
+    // First: a tag may have to become movable before it is moved.
+    let repairs = upkeep::repair(&world.registries, &plan, &context.printer).await;
+    report.also(repairs.failed);
     let tally = if totals.images > 0 {
         carry_out(&world, &plan, &context, &mut report).await
     } else {
@@ -153,6 +159,7 @@ pub(crate) async fn copy(images: &Images, context: Context) -> Result<Outcome> {
         .count("blobs", tally.uploads())
         .count("manifests", tally.manifests())
         .count("repositories", tally.repositories())
+        .count("settings", repairs.changed)
         .count("requests", requests);
     let seconds = start.elapsed().as_secs_f64();
     context
@@ -161,8 +168,22 @@ pub(crate) async fn copy(images: &Images, context: Context) -> Result<Outcome> {
     Ok(outcome)
 }
 
-async fn make_plan(world: &mut World, context: &Context) -> Result<Plan> {
-    let observation = world.observe(Depth::Changed).await?;
+/// Looks and decides; at the settings of existing repositories only with `drift`, and as if
+/// they were right with `reconcile`.
+async fn make_plan(
+    world: &mut World,
+    drift: bool,
+    reconcile: bool,
+    context: &Context,
+) -> Result<Plan> {
+    let mut observation = world.observe(Depth::Changed).await?;
+    observation.settings = Arc::clone(&world.settings);
+    if drift {
+        upkeep::look_for_drift(&world.registries, &mut observation).await;
+    }
+    if reconcile {
+        upkeep::assume_repaired(&mut observation);
+    }
     let plan = plan::plan(observation, context.config.mirror.create_repos);
     lock::note_moved(&world.registries, &plan, &context.printer).await;
     Ok(plan)

@@ -3,7 +3,7 @@
 use castlink_core::{
     app::Command,
     cli::{AwsArgs, OutputArgs},
-    config::Config,
+    config::{self, Config},
     reference::Layout,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -34,13 +34,15 @@ pub(crate) enum Verb {
     /// Show what `copy` would do; nothing is written
     Plan(PlanArgs),
     /// Copy what is missing
-    Copy(Images),
+    Copy(CopyArgs),
     /// Compare the target with the source, digest for digest
     Verify(Images),
     /// Write down what references stand for, in a file for review
     Lock(LockArgs),
     /// List the tags of repositories, newest first
     Tags(TagsArgs),
+    /// Print the IAM policy that the target needs, and no more
+    IamPolicy(IamPolicyArgs),
 }
 
 /// `plan`.
@@ -51,6 +53,29 @@ pub(crate) struct PlanArgs {
     /// Exit with 3 when there is something to copy
     #[arg(long)]
     pub(crate) exit_code: bool,
+    /// Plan for `copy --reconcile`: settings of existing repositories count as changes
+    #[arg(long)]
+    pub(crate) reconcile: bool,
+}
+
+/// `copy`.
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    #[command(flatten)]
+    pub(crate) images: Images,
+    /// Also set on existing ECR repositories what [mirror.repository] says
+    #[arg(long)]
+    pub(crate) reconcile: bool,
+}
+
+/// `iam-policy`.
+#[derive(Debug, Args)]
+pub(crate) struct IamPolicyArgs {
+    #[command(flatten)]
+    target: Target,
+    /// For `copy --reconcile` too
+    #[arg(long)]
+    pub(crate) reconcile: bool,
 }
 
 /// Which images, and where they go.
@@ -61,21 +86,28 @@ pub(crate) struct Images {
     pub(crate) references: Vec<String>,
     #[command(flatten)]
     pub(crate) locked: lock::Locked,
-    /// Target registry, with an optional path prefix; more of them (regions, accounts) are fed
-    /// from the same read [default: `mirror.to` and `mirror.also_to` of the configuration]
-    #[arg(long, value_name = "REGISTRY[/PREFIX]")]
-    to: Vec<String>,
+    #[command(flatten)]
+    target: Target,
     /// How names at the target are built [default: full]
     #[arg(long, value_enum, value_name = "LAYOUT")]
     layout: Option<Layout>,
-    /// Create missing ECR repositories [default: auto]
-    #[arg(long, value_enum, value_name = "WHEN")]
-    create_repos: Option<CreateRepos>,
     /// The most blobs under way at once; how many pay is found on the way [default: 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: Option<u16>,
     #[command(flatten)]
     aws: AwsArgs,
+}
+
+/// The target registries, and what may be done to them.
+#[derive(Debug, Args)]
+struct Target {
+    /// Target registry, with an optional path prefix; more of them (regions, accounts) are fed
+    /// from the same read [default: `mirror.to` and `mirror.also_to` of the configuration]
+    #[arg(long, value_name = "REGISTRY[/PREFIX]")]
+    to: Vec<String>,
+    /// Create missing ECR repositories [default: auto]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    create_repos: Option<CreateRepos>,
 }
 
 /// When to create repositories.
@@ -90,18 +122,48 @@ enum CreateRepos {
 impl Cli {
     fn images(&self) -> Option<&Images> {
         match &self.verb {
-            Verb::Plan(plan) => Some(&plan.images),
-            Verb::Copy(images) | Verb::Verify(images) => Some(images),
-            Verb::Lock(_) | Verb::Tags(_) => None,
+            Verb::Plan(PlanArgs { images, .. })
+            | Verb::Copy(CopyArgs { images, .. })
+            | Verb::Verify(images) => Some(images),
+            Verb::Lock(_) | Verb::Tags(_) | Verb::IamPolicy(_) => None,
         }
     }
 
-    fn aws(&self) -> &AwsArgs {
+    fn target(&self) -> Option<&Target> {
         match &self.verb {
-            Verb::Plan(plan) => &plan.images.aws,
-            Verb::Copy(images) | Verb::Verify(images) => &images.aws,
-            Verb::Lock(args) => &args.aws,
-            Verb::Tags(args) => &args.aws,
+            Verb::IamPolicy(policy) => Some(&policy.target),
+            _ => self.images().map(|images| &images.target),
+        }
+    }
+
+    fn aws(&self) -> Option<&AwsArgs> {
+        match &self.verb {
+            Verb::Lock(args) => Some(&args.aws),
+            Verb::Tags(args) => Some(&args.aws),
+            _ => self.images().map(|images| &images.aws),
+        }
+    }
+}
+
+impl Target {
+    fn apply(&self, mirror: &mut config::Mirror) {
+        if let Some((to, also)) = self.to.split_first() {
+            mirror.to = Some(to.clone());
+            mirror.also_to = also.to_vec();
+        }
+        if let Some(create) = self.create_repos {
+            mirror.create_repos = create == CreateRepos::Auto;
+        }
+    }
+}
+
+impl Images {
+    fn apply(&self, mirror: &mut config::Mirror) {
+        if let Some(layout) = self.layout {
+            mirror.layout = layout;
+        }
+        if let Some(concurrency) = self.concurrency {
+            mirror.concurrency = concurrency.into();
         }
     }
 }
@@ -118,6 +180,7 @@ impl Command for Cli {
             Verb::Verify(_) => "verify",
             Verb::Lock(_) => "lock",
             Verb::Tags(_) => "tags",
+            Verb::IamPolicy(_) => "iam-policy",
         }
     }
 
@@ -126,21 +189,14 @@ impl Command for Cli {
     }
 
     fn apply(&self, config: &mut Config) {
-        self.aws().apply(config);
-        let Some(images) = self.images() else { return };
-        let mirror = &mut config.mirror;
-        if let Some((to, also)) = images.to.split_first() {
-            mirror.to = Some(to.clone());
-            mirror.also_to = also.to_vec();
+        if let Some(aws) = self.aws() {
+            aws.apply(config);
         }
-        if let Some(layout) = images.layout {
-            mirror.layout = layout;
+        if let Some(target) = self.target() {
+            target.apply(&mut config.mirror);
         }
-        if let Some(create) = images.create_repos {
-            mirror.create_repos = create == CreateRepos::Auto;
-        }
-        if let Some(concurrency) = images.concurrency {
-            mirror.concurrency = concurrency.into();
+        if let Some(images) = self.images() {
+            images.apply(&mut config.mirror);
         }
     }
 }

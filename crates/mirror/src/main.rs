@@ -2,7 +2,7 @@
 //! byte for byte, and only what is missing.
 //!
 //! observe (source.rs, target.rs) -> plan (plan.rs, data) -> engine/ -> report. The wire is in
-//! registry/ and ecr.rs. Never here: Kubernetes; which images are wanted comes in by
+//! registry/ and ecr/. Never here: Kubernetes; which images are wanted comes in by
 //! arguments and records.
 
 use std::process::ExitCode;
@@ -18,6 +18,7 @@ mod content;
 mod digest;
 mod ecr;
 mod engine;
+mod iam;
 mod input;
 mod lock;
 mod observe;
@@ -28,6 +29,7 @@ mod report;
 mod source;
 mod tags;
 mod target;
+mod upkeep;
 mod verify;
 
 fn main() -> ExitCode {
@@ -36,10 +38,11 @@ fn main() -> ExitCode {
 
 async fn run(cli: args::Cli, context: Context) -> Result<Outcome> {
     match cli.verb {
-        args::Verb::Plan(plan) => apply::plan_only(&plan.images, plan.exit_code, context).await,
-        args::Verb::Copy(images) => apply::copy(&images, context).await,
+        args::Verb::Plan(plan) => apply::plan_only(&plan, context).await,
+        args::Verb::Copy(copy) => apply::copy(&copy.images, copy.reconcile, context).await,
         args::Verb::Verify(images) => verify::run(&images, context).await,
         args::Verb::Lock(args) => lock::run(&args, context).await,
         args::Verb::Tags(args) => tags::run(&args, context).await,
+        args::Verb::IamPolicy(policy) => iam::run(policy.reconcile, &context),
     }
 }

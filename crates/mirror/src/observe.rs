@@ -13,11 +13,13 @@ use futures::{StreamExt as _, future::join_all, stream};
 
 use crate::{
     content::{Digest, Tree},
+    ecr::{Drift, Settings, Template},
     input::Request,
     place::Place,
     registry::Registries,
     source::{self, Resolved},
     target::{self, Holdings, Mounting, Selector},
+    upkeep,
 };
 
 /// Images and repositories looked at together; the registries' own limits bound the requests.
@@ -56,6 +58,12 @@ pub(crate) struct Observation {
     pub(crate) targets: BTreeMap<Place, Result<Holdings, Shared>>,
     /// How the target registries mount.
     pub(crate) mounting: BTreeMap<Arc<str>, Mounting>,
+    /// By which templates pushes create repositories there; asked when one is missing.
+    pub(crate) templates: BTreeMap<Arc<str>, Result<Vec<Template>, Shared>>,
+    /// How repositories are to look.
+    pub(crate) settings: Arc<Settings>,
+    /// Repositories that do not look so, or could not be compared; where that was asked.
+    pub(crate) drift: BTreeMap<Place, Result<Drift, Shared>>,
 }
 
 /// One image.
@@ -108,12 +116,17 @@ pub(crate) async fn observe(
         images: images.collect(),
         standing,
         targets,
-        mounting: BTreeMap::new(),
+        ..Observation::default()
     };
     observation.read_trees(registries, depth).await;
+    let missing = match depth {
+        Depth::Changed => upkeep::missing(&observation),
+        Depth::All => BTreeSet::new(),
+    };
     tokio::join!(
         observe_below(registries, &observation.images, &mut observation.targets),
-        async { observation.mounting = mounting(registries, &observation.images).await }
+        async { observation.mounting = mounting(registries, &observation.images).await },
+        async { observation.templates = upkeep::templates(registries, missing).await },
     );
     Ok(observation)
 }

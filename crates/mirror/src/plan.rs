@@ -1,12 +1,16 @@
 //! What to do, as data: made by plan/decide.rs, carried out by the engine, shown by the
 //! report.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use castlink_core::ImageRef;
 
 use crate::{
     content::{Blob, Digest, Manifest, Tree},
+    ecr::{Drift, Settings},
     input::Request,
     observe::Shared,
     place::Place,
@@ -25,6 +29,12 @@ pub(crate) struct Plan {
     pub(crate) images: Vec<ImageStep>,
     /// Repositories to create.
     pub(crate) repositories: BTreeSet<Place>,
+    /// How they look.
+    pub(crate) settings: Arc<Settings>,
+    /// Repositories that the first push creates, with the prefix of the template it does so by.
+    pub(crate) on_push: BTreeMap<Place, String>,
+    /// Repositories that are not as configured, or could not be compared.
+    pub(crate) drift: BTreeMap<Place, Result<Drift, Shared>>,
     /// Blobs to move, the largest first.
     pub(crate) blobs: Vec<BlobStep>,
 }
@@ -191,7 +201,10 @@ impl Plan {
                 .map(|step| step.blob.size * step.uploads.len() as u64)
                 .sum(),
             mounts,
-            requests: self.repositories.len() + manifests + 2 * uploads + mounts,
+            requests: self.repositories.len() * self.settings.calls()
+                + manifests
+                + 2 * uploads
+                + mounts,
         }
     }
 }

@@ -31,6 +31,8 @@ pub(crate) enum Ending<'a> {
 pub(crate) struct Report {
     printer: Printer,
     rows: Vec<Row>,
+    /// How other things than images ended that did not go well.
+    others: Vec<Exit>,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,13 @@ impl Report {
         Self {
             printer: printer.clone(),
             rows: Vec::new(),
+            others: Vec::new(),
         }
+    }
+
+    /// Counts what failed beside the images.
+    pub(crate) fn also(&mut self, exits: Vec<Exit>) {
+        self.others.extend(exits);
     }
 
     /// Says what became of an image: its record at once, its line in the table at the end.
@@ -122,7 +130,8 @@ impl Report {
             self.rows
                 .iter()
                 .filter(|row| !row.optional)
-                .map(|row| row.exit),
+                .map(|row| row.exit)
+                .chain(self.others.iter().copied()),
         )
     }
 
@@ -325,7 +334,8 @@ fn left(plan: &Plan) -> String {
 /// What `copy` says at the end.
 pub(crate) fn copy_line(outcome: &Outcome, tally: &Tally, requests: u64, seconds: f64) -> String {
     let number = |name: &str| outcome.counts.get(name).copied().unwrap_or(0);
-    if number("copied") + number("failed") + number("conflict") == 0 {
+    let settings = number("settings");
+    if number("copied") + number("failed") + number("conflict") + settings == 0 {
         return format!(
             "no changes: {} present, {requests} requests, {seconds:.1} s",
             images(number("present"))
@@ -336,6 +346,9 @@ pub(crate) fn copy_line(outcome: &Outcome, tally: &Tally, requests: u64, seconds
         if number(name) > 0 {
             parts.push(format!("{} {name}", number(name)));
         }
+    }
+    if settings > 0 {
+        parts.push(format!("{settings} settings changed"));
     }
     format!(
         "{}; {} sent, {} mounted, {requests} requests, {seconds:.1} s",

@@ -103,10 +103,7 @@ pub(crate) async fn mutability(
     asked: bool,
 ) -> Result<Option<Mutability>> {
     match registry.ecr().filter(|_| asked) {
-        Some(ecr) => Ok(ecr
-            .mutability(&[repository.to_owned()])
-            .await?
-            .remove(repository)),
+        Some(ecr) => ecr.mutability(repository).await,
         None => Ok(None),
     }
 }

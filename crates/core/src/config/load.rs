@@ -31,7 +31,8 @@ impl Loaded {
     ///
     /// # Errors
     /// Exit 2: a named file is missing, a value has the wrong type, a key is unknown,
-    /// the section does not exist, or an endpoint holds credentials.
+    /// the section does not exist, an endpoint holds credentials, or repository settings
+    /// contradict each other.
     pub fn read(file: Option<&Path>, section: Option<&str>) -> Result<Self> {
         let file = file
             .map(Path::to_owned)
@@ -60,6 +61,7 @@ impl Loaded {
         let mut config = extract(&figment.merge(environment()))?;
         config.env.clear();
         refuse_credentials(&config)?;
+        config.mirror.repository.check()?;
         Ok(Self { config, layers })
     }
 
@@ -319,6 +321,24 @@ mod tests {
                 None,
                 "proxy of registry r holds credentials",
                 "HTTPS_PROXY",
+            ),
+            (
+                "[mirror.repository]\nencryption = 'AES256'\nkms_key = 'alias/x'",
+                None,
+                "`mirror.repository.kms_key`",
+                "KMS",
+            ),
+            (
+                "[mirror.repository]\nimmutable_except = ['la test']",
+                None,
+                "`la test`",
+                "",
+            ),
+            (
+                "[mirror.repository]\nencryption = 'SSE'",
+                None,
+                "`mirror.repository.encryption`",
+                "",
             ),
             ("[aws", None, "castlink.toml", ""),
         ] {

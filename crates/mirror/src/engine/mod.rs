@@ -34,6 +34,7 @@ use self::{
 };
 use crate::{
     content::Digest,
+    ecr::Settings,
     observe::Shared,
     place::Place,
     plan::{BlobStep, Plan},
@@ -58,6 +59,8 @@ type Written = Arc<OnceCell<()>>;
 pub(crate) struct Engine {
     registries: Arc<Registries>,
     settings: config::Mirror,
+    /// How repositories that are created look.
+    repository: Arc<Settings>,
     progress: Arc<Progress>,
     /// What was moved.
     tally: Tally,
@@ -156,6 +159,7 @@ impl Engine {
         let mut engine = Self {
             registries,
             settings: settings.clone(),
+            repository: Arc::clone(&plan.settings),
             progress,
             tally: Tally::default(),
             streams: Arc::new(Streams::new(settings.concurrency)),
@@ -202,8 +206,7 @@ impl Engine {
         let Some(ecr) = registry.ecr() else {
             return Ok(());
         };
-        ecr.create(&place.repository, &self.settings.repository)
-            .await?;
+        ecr.create(&place.repository, &self.repository).await?;
         self.tally.repository();
         Ok(())
     }

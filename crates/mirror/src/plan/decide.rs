@@ -11,6 +11,7 @@ use castlink_core::{Failure, ImageRef};
 use super::{Action, After, BlobStep, Copy, ImageStep, Mount, Plan};
 use crate::{
     content::{Blob, Digest, Tree},
+    ecr::{Template, missing, template_of},
     input::Request,
     observe::{Found, Observation, Observed, Shared},
     place::Place,
@@ -21,10 +22,15 @@ use crate::{
 pub(crate) fn plan(observation: Observation, create: bool) -> Plan {
     let mut planner = Planner {
         targets: &observation.targets,
+        templates: &observation.templates,
         create,
         claimed: HashMap::new(),
         needs: BTreeMap::new(),
-        plan: Plan::default(),
+        plan: Plan {
+            settings: observation.settings,
+            drift: observation.drift,
+            ..Plan::default()
+        },
     };
     for (index, image) in observation.images.into_iter().enumerate() {
         planner.image(index, image);
@@ -47,8 +53,11 @@ pub(crate) fn plan(observation: Observation, create: bool) -> Plan {
 
 type Targets = BTreeMap<Place, Result<Holdings, Shared>>;
 
+type Templates = BTreeMap<Arc<str>, Result<Vec<Template>, Shared>>;
+
 struct Planner<'a> {
     targets: &'a Targets,
+    templates: &'a Templates,
     create: bool,
     /// What a tag of the target will point at, and which source decided that.
     claimed: HashMap<(Place, String), (Digest, ImageRef)>,
@@ -93,8 +102,8 @@ impl Planner<'_> {
             return Ok(keep(&found, holdings));
         };
         let selector = selector(image, &found, holdings)?;
-        if !holdings.exists && !self.create {
-            return Err(Arc::new(missing_repository(&place)));
+        if !holdings.exists {
+            self.creation(&place)?;
         }
         let copy = self.copy(index, place, holdings, &found, &tree, selector);
         let complete = copy.children.is_empty()
@@ -162,6 +171,26 @@ impl Planner<'_> {
         ))
     }
 
+    /// Plans how a missing repository comes to be. A template goes first: the organisation
+    /// has said how repositories look.
+    fn creation(&mut self, place: &Place) -> Result<(), Shared> {
+        let templates = match self.templates.get(&place.registry) {
+            Some(Ok(templates)) => templates.as_slice(),
+            Some(Err(failure)) => return Err(Arc::clone(failure)),
+            None => &[],
+        };
+        if let Some(template) = template_of(templates, &place.repository) {
+            let prefix = template.prefix.clone();
+            self.plan.on_push.insert(place.clone(), prefix);
+            return Ok(());
+        }
+        if !self.create {
+            return Err(Arc::new(missing(&place.registry, &place.repository)));
+        }
+        self.plan.repositories.insert(place.clone());
+        Ok(())
+    }
+
     fn copy(
         &mut self,
         index: usize,
@@ -171,9 +200,6 @@ impl Planner<'_> {
         tree: &Arc<Tree>,
         selector: String,
     ) -> Copy {
-        if !holdings.exists {
-            self.plan.repositories.insert(place.clone());
-        }
         let missing = tree
             .below
             .iter()
@@ -328,12 +354,4 @@ fn absent(image: &ImageRef) -> Failure {
 fn unlocked(image: &ImageRef) -> Failure {
     Failure::failed(format!("{image} is not what is locked"))
         .hint("lock and mirror it by its public name")
-}
-
-fn missing_repository(place: &Place) -> Failure {
-    Failure::failed(format!(
-        "repository {} does not exist in {}",
-        place.repository, place.registry
-    ))
-    .hint("create it, or let castlink do so with `--create-repos auto`")
 }

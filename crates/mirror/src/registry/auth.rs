@@ -29,6 +29,10 @@ use crate::ecr::Ecr;
 /// The longest that a token is believed to live, whatever its server says.
 pub(super) const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a token that replaced a refused one is not suspected: whatever is refused then is
+/// refused for another reason.
+const TRUSTED: Duration = Duration::from_secs(60);
+
 /// What a request needs permission for: `repository:castai-hub/library/agent:pull`, several
 /// of them separated by spaces.
 pub(crate) type Scope = str;
@@ -77,6 +81,8 @@ pub(crate) struct TokenCell {
 struct Slot {
     token: Option<Token>,
     failure: Option<Error>,
+    /// When a refusal last made us fetch another.
+    replaced: Option<Instant>,
 }
 
 /// A header value and when to renew it.
@@ -141,6 +147,21 @@ impl TokenCell {
             slot.token = None;
         }
     }
+
+    /// As [`Self::drop_refused`], where a refusal may also mean a missing permission. False
+    /// when the token is not to blame: it replaced a refused one a moment ago.
+    pub(crate) async fn replace_refused(&self, used: &HeaderValue) -> bool {
+        let mut slot = self.slot.lock().await;
+        if slot.token.as_ref().is_none_or(|token| token.header != used) {
+            return true;
+        }
+        if slot.replaced.is_some_and(|at| at.elapsed() < TRUSTED) {
+            return false;
+        }
+        slot.token = None;
+        slot.replaced = Some(Instant::now());
+        true
+    }
 }
 
 impl Auth {
@@ -198,12 +219,10 @@ impl Auth {
     ) -> bool {
         match &self.identity {
             // ECR says 403 DENIED of an expired token, as it does of a missing permission.
-            Identity::Ecr(ecr) => {
-                if let Some(used) = used {
-                    ecr.drop_refused(used).await;
-                }
-                used.is_some()
-            }
+            Identity::Ecr(ecr) => match used {
+                Some(used) => ecr.renew(used).await,
+                None => false,
+            },
             Identity::Stored(credentials) if refusal.status() == StatusCode::UNAUTHORIZED => {
                 let wanted = challenge(refusal);
                 if let Some(scheme) = &wanted {
@@ -310,7 +329,7 @@ fn is_local(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::{cell::Cell, sync::atomic::AtomicUsize};
 
     use futures::future::join_all;
 
@@ -381,5 +400,42 @@ mod tests {
             "Bearer t",
             "who comes later tries again"
         );
+    }
+
+    fn token(text: &str) -> Token {
+        Token::new(text, Duration::from_secs(3600)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_is_replaced_once_and_then_believed() {
+        let (cell, fetched) = (TokenCell::default(), Cell::new(0));
+        let get = || {
+            cell.get(async {
+                fetched.set(fetched.get() + 1);
+                Ok(token(&format!("t{}", fetched.get())))
+            })
+        };
+        let first = get().await.unwrap();
+        assert_eq!(get().await.unwrap(), first, "kept");
+        assert!(cell.replace_refused(&first).await);
+        assert!(cell.replace_refused(&first).await, "dropped already");
+        let second = get().await.unwrap();
+        assert_eq!(fetched.get(), 2);
+        assert!(
+            cell.replace_refused(&first).await,
+            "somebody has renewed it"
+        );
+        assert!(!cell.replace_refused(&second).await, "it is not the token");
+        assert_eq!(get().await.unwrap(), second);
+    }
+
+    #[test]
+    fn a_token_is_renewed_before_it_ends() {
+        let life = Duration::from_secs(12 * 3600);
+        let before = Instant::now();
+        let token = Token::new("t", life).unwrap();
+        let ahead = (before + life).saturating_duration_since(token.renew_at);
+        assert!(ahead <= Duration::from_secs(3600) && !ahead.is_zero());
+        assert!(Token::new("line\nbreak", life).is_none());
     }
 }

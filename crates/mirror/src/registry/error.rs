@@ -250,6 +250,35 @@ fn first_error(body: &[u8]) -> Option<BodyError> {
 }
 
 impl Error {
+    /// True when the server took the request and closed the connection without an answer.
+    pub(super) fn is_hang_up(&self) -> bool {
+        let source = self.source.as_deref();
+        let source = source.and_then(|source| source.downcast_ref::<reqwest::Error>());
+        source.is_some_and(|err| err.is_request() && !err.is_connect() && !err.is_timeout())
+    }
+
+    /// The same, said by somebody who knows more: final.
+    pub(super) fn explained(mut self, failure: Failure) -> Self {
+        self.kind = Kind::Refused;
+        self.failure = Some(failure);
+        self
+    }
+
+    /// The same, with what it may mean.
+    pub(super) fn noting(mut self, note: String) -> Self {
+        self.detail = match self.detail.as_str() {
+            "" => note,
+            detail => format!("{detail} ({note})"),
+        };
+        self
+    }
+
+    /// The same, of something that will pass.
+    pub(super) fn passing(mut self) -> Self {
+        self.kind = Kind::Unavailable;
+        self
+    }
+
     /// The same error, met while asking `server` for a token. What it says of the token is
     /// not said of the image: a token server that is not found leaves open whether the
     /// image is there.

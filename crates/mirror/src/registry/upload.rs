@@ -12,9 +12,9 @@ use url::Url;
 
 use super::{
     client::{Ask, Registry, content_digest},
-    error::{Kind, Result, Subject},
+    error::{Error, Kind, Result, Subject},
 };
-use crate::content::Blob;
+use crate::{content::Blob, ecr::missing};
 
 /// How long a registry may take to store a blob after its last byte.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(600);
@@ -66,7 +66,15 @@ impl Registry {
             scope: scope.clone(),
             subject: &subject,
         };
-        let response = self.small(&ask).await?;
+        let response = self
+            .retry
+            .run(|| async {
+                match self.send_small(&ask).await {
+                    Ok(response) => Ok(response),
+                    Err(error) => Err(self.refused_upload(repository, error).await),
+                }
+            })
+            .await?;
         if from.is_some() && response.status() == reqwest::StatusCode::CREATED {
             check_stored(response.headers(), blob, &subject)?;
             return Ok(Started::Mounted);
@@ -81,6 +89,31 @@ impl Registry {
             scope,
             subject,
         }))
+    }
+
+    /// What stands behind the failure of a first request. ECR says 404 of a repository that is
+    /// missing, and at times just closes the connection, of a missing permission too: trying
+    /// again helps neither, so its API is asked.
+    async fn refused_upload(&self, repository: &str, error: Error) -> Error {
+        let Some(ecr) = &self.ecr else { return error };
+        let absent = error.kind == Kind::NotFound;
+        if !absent && !error.is_hang_up() {
+            return error;
+        }
+        match ecr.exists(repository, absent).await {
+            Some(false) => match ecr.creates_on_push(repository) {
+                None => error.explained(missing(&self.host, repository)),
+                Some(template) => error.noting(format!(
+                    "creation template {} did not create the repository", template.prefix
+                )),
+            },
+            // Created a moment ago, and not known everywhere yet.
+            Some(true) if absent => error.passing(),
+            Some(true) => error.noting(format!(
+                "ECR closes the connection also where ecr:InitiateLayerUpload is missing on repository {repository}"
+            )),
+            None => error,
+        }
     }
 
     /// Sends the blob, once: a body that is gone cannot be sent again, so every failure

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use castlink_core::Failure;
+use castlink_core::{Failure, reference::EcrHost};
 
 use super::{Error, Kind};
 
@@ -55,6 +55,9 @@ impl Error {
 fn hint(kind: Kind, host: &str) -> Option<String> {
     Some(match kind {
         Kind::NotFound => "check the name and the tag; a registry may also answer so when credentials are missing".into(),
+        Kind::Denied if EcrHost::parse(host).is_some() => {
+            "allow the identity in use (`aws sts get-caller-identity` shows it) what `castlink-mirror iam-policy` prints".into()
+        }
         Kind::Denied => format!(
             "check the name (registries also answer so for images that do not exist), log in with `docker login {host}`, \
              or set username and password_file in [registries.\"{host}\"]"
