@@ -13,6 +13,7 @@ mod control;
 mod create;
 mod ec2;
 mod ecr_images;
+mod ecr_permissions;
 mod ecr_repositories;
 mod ecr_settings;
 mod eks;
@@ -156,6 +157,11 @@ async fn judge(gate: &Gate, incoming: &Incoming, parts: Parts, body: Bytes) -> R
     let service = incoming.service.as_str();
     if access_key(&parts.headers) != Some(ACCESS_KEY) {
         return ApiError::unknown_key(service).render(service);
+    }
+    if service == "ecr"
+        && let Err(error) = ecr_permissions::check(&gate.shared.ecr, incoming)
+    {
+        return error.render(service);
     }
     let harm = gate
         .shared

@@ -12,10 +12,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::iam::{Need, Policy};
 use crate::knobs::{Knobs, Panel};
+
+mod templates;
+
+pub use templates::Template;
 
 /// The registry's database.
 #[derive(Default)]
@@ -24,6 +29,8 @@ pub struct Database {
     pub repositories: BTreeMap<String, Repository>,
     /// `BLOB_MOUNTING` of the account.
     pub blob_mounting: bool,
+    /// Repository creation templates.
+    pub templates: Vec<Template>,
     tokens: BTreeMap<String, Timestamp>,
     budget: Budget,
 }
@@ -140,6 +147,25 @@ impl Image {
 }
 
 impl Repository {
+    /// An empty one with ECR's own defaults.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            created: Timestamp::now(),
+            mutability: "MUTABLE".to_owned(),
+            exclusions: Vec::new(),
+            scan_on_push: false,
+            encryption: json!({"encryptionType": "AES256"}),
+            lifecycle: None,
+            policy: None,
+            labels: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            images: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+        }
+    }
+
     /// The image that a tag or a digest names.
     #[must_use]
     pub fn find(&self, reference: &str) -> Option<&Image> {
@@ -243,6 +269,7 @@ pub struct Ecr {
     pub region: String,
     panel: Arc<Panel>,
     database: Mutex<Database>,
+    policy: Mutex<Option<Arc<Policy>>>,
 }
 
 impl Ecr {
@@ -255,7 +282,42 @@ impl Ecr {
             region,
             panel,
             database: Mutex::default(),
+            policy: Mutex::default(),
         }
+    }
+
+    /// From now on allows only what `policy` does.
+    pub fn enforce(&self, policy: Arc<Policy>) {
+        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy);
+    }
+
+    /// Whether the caller may do `action` (without its prefix) on `resource`; always, as long
+    /// as no policy is enforced.
+    ///
+    /// # Errors
+    /// With AWS's own sentence.
+    pub fn permit(&self, action: &str, resource: &str) -> Result<(), String> {
+        let policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        let need = Need {
+            action: format!("ecr:{action}"),
+            resource: resource.to_owned(),
+        };
+        match policy.as_ref().is_none_or(|policy| policy.allows(&need)) {
+            true => Ok(()),
+            false => Err(format!(
+                "User: arn:aws:iam::{}:user/sandbox is not authorized to perform: {} on resource: {resource} because no identity-based policy allows the {} action",
+                self.account, need.action, need.action
+            )),
+        }
+    }
+
+    /// The ARN of a repository.
+    #[must_use]
+    pub fn arn(&self, repository: &str) -> String {
+        format!(
+            "arn:aws:ecr:{}:{}:repository/{repository}",
+            self.region, self.account
+        )
     }
 
     /// `ACCOUNT.dkr.ecr.REGION.amazonaws.com`

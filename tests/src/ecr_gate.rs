@@ -2,7 +2,8 @@
 //!
 //! - Basic authentication with a token from the API; an expired one is *denied* (403), not
 //!   asked for again (401).
-//! - A repository must exist. Nothing is created by pushing.
+//! - A repository must exist. Nothing is created by pushing, unless a creation template is
+//!   for that. A push that cannot be is answered with 404 or 403, or (a knob) not at all.
 //! - A layer goes up in one POST and one PUT. PATCH is refused, and a session that has seen
 //!   bytes takes no second try.
 //! - Layers before their manifest, children before their index, immutable tags, no
@@ -147,14 +148,27 @@ async fn judge(gate: &Gate, incoming: &Incoming, body: Body) -> Response {
     if let Err(refusal) = authorise(gate.ecr(), incoming) {
         return refusal.render();
     }
+    if let Err(refused) = permit(gate.ecr(), incoming) {
+        return refused;
+    }
     let action = incoming.action();
+    if action == "StartUpload" || action == "MountBlob" {
+        gate.ecr().database().create_on_push(&incoming.repository);
+        if gate.hangs_up_on(&incoming.repository) {
+            return cut();
+        }
+    }
     let harm = gate
         .shared
         .faults
         .take("registry", action, &incoming.subject());
+    if harm == Some(Harm::Expired) {
+        // As time would: every request that is under way with this token meets it too.
+        gate.ecr().expire_tokens();
+    }
     if let Some(refusal) = harm
         .as_ref()
-        .and_then(|harm| Refusal::from_harm(harm, action))
+        .and_then(|harm| Refusal::from_harm(harm, incoming.permissions()))
     {
         return refusal.render();
     }
@@ -191,6 +205,11 @@ impl Gate {
             Some(repository) => work(repository),
             None => Err(Refusal::no_repository(name, &self.ecr().account)),
         }
+    }
+
+    /// Whether a push into a repository that does not exist gets no answer at all.
+    fn hangs_up_on(&self, name: &str) -> bool {
+        self.ecr().knobs().hang_up && !self.ecr().database().repositories.contains_key(name)
     }
 
     fn sessions(&self) -> MutexGuard<'_, BTreeMap<String, Session>> {
@@ -241,6 +260,21 @@ fn authorise(ecr: &Ecr, incoming: &Incoming) -> Result<(), Refusal> {
         Standing::Expired => Err(Refusal::expired()),
         Standing::Unknown => Err(Refusal::denied("Your Authorization Token is invalid.")),
     }
+}
+
+/// Refuses what the policy in force does not allow.
+fn permit(ecr: &Ecr, incoming: &Incoming) -> Result<(), Response> {
+    let resource = ecr.arn(&incoming.repository);
+    for action in incoming.permissions() {
+        if let Err(message) = ecr.permit(action, &resource) {
+            let silent = ecr.knobs().hang_up && *action == "InitiateLayerUpload";
+            return Err(match silent {
+                true => cut(),
+                false => Refusal::denied(message).render(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The password of `Basic base64(AWS:password)`.

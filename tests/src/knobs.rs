@@ -41,6 +41,9 @@ pub struct Knobs {
     pub put_image_rate: f64,
     /// See `put_image_rate`.
     pub put_image_burst: f64,
+    /// A push that cannot be (no repository, no permission to begin it) is answered by closing
+    /// the connection.
+    pub hang_up: bool,
     /// Blob reads are answered with a redirect to the object store, as ECR's are.
     pub redirect_blobs: bool,
     /// The server and CA that `eks:DescribeCluster` names; moto's inventions when absent.
@@ -73,6 +76,7 @@ impl Default for Knobs {
             token_life_s: 12 * 60 * 60,
             put_image_rate: 10.0,
             put_image_burst: 10.0,
+            hang_up: false,
             redirect_blobs: true,
             cluster: None,
         }

@@ -9,6 +9,7 @@ pub mod ecr;
 pub mod ecr_gate;
 pub mod faults;
 mod golang;
+pub mod iam;
 pub mod knobs;
 pub mod kubelet;
 pub mod mirrored;

@@ -1,7 +1,5 @@
 //! ECR's API: repositories, their settings, and the registry's own.
 
-use std::collections::BTreeMap;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -12,7 +10,7 @@ use super::ecr_images;
 use super::ecr_settings::{
     account_setting, document, labels, mutability, read_labels, read_mutability, scanning,
 };
-use crate::ecr::{Database, Ecr, Repository};
+use crate::ecr::{Database, Ecr, Repository, Template};
 
 /// What a call comes to.
 pub(super) type Answer = Result<Value, ApiError>;
@@ -35,6 +33,7 @@ pub(super) fn answer(ecr: &Ecr, action: &str, input: &Value) -> Answer {
         | "SetRepositoryPolicy"
         | "GetRepositoryPolicy"
         | "DeleteRepositoryPolicy" => document(ecr, action, input),
+        "DescribeRepositoryCreationTemplates" => templates(ecr, input),
         "PutImageTagMutability" => mutability(ecr, input),
         "PutImageScanningConfiguration" => scanning(ecr, input),
         _ => ecr_images::answer(ecr, action, input),
@@ -139,35 +138,22 @@ fn create(ecr: &Ecr, input: &Value) -> Answer {
         given => given.clone(),
     };
     let repository = Repository {
-        name: name.to_owned(),
-        created: Timestamp::now(),
         mutability: mode,
         exclusions,
         scan_on_push: input["imageScanningConfiguration"]["scanOnPush"] == true,
         encryption,
-        lifecycle: None,
-        policy: None,
         labels: read_labels(&input["tags"]),
-        tags: BTreeMap::new(),
-        images: BTreeMap::new(),
-        blobs: BTreeMap::new(),
+        ..Repository::new(name)
     };
     let shown = show(ecr, &repository);
     database.repositories.insert(name.to_owned(), repository);
     Ok(json!({"repository": shown}))
 }
 
-fn arn(ecr: &Ecr, name: &str) -> String {
-    format!(
-        "arn:aws:ecr:{}:{}:repository/{name}",
-        ecr.region, ecr.account
-    )
-}
-
 fn show(ecr: &Ecr, repository: &Repository) -> Value {
     let filter = |pattern: &String| json!({"filter": pattern, "filterType": "WILDCARD"});
     let mut shown = json!({
-        "repositoryArn": arn(ecr, &repository.name),
+        "repositoryArn": ecr.arn(&repository.name),
         "registryId": ecr.account,
         "repositoryName": repository.name,
         "repositoryUri": format!("{}/{}", ecr.host(), repository.name),
@@ -222,6 +208,14 @@ pub(super) fn with_next(mut answer: Value, next: Value) -> Value {
         answer["nextToken"] = next;
     }
     answer
+}
+
+fn templates(ecr: &Ecr, input: &Value) -> Answer {
+    let database = ecr.database();
+    let shown: Vec<_> = database.templates.iter().map(Template::show).collect();
+    let (page, next) = page(ecr, input, &shown)?;
+    let answer = json!({"registryId": ecr.account, "repositoryCreationTemplates": page});
+    Ok(with_next(answer, next))
 }
 
 fn delete(ecr: &Ecr, input: &Value) -> Answer {

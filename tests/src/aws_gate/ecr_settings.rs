@@ -63,6 +63,9 @@ pub(super) fn document(ecr: &Ecr, action: &str, input: &Value) -> Answer {
         true => ("lifecyclePolicyText", "LifecyclePolicyNotFoundException"),
         false => ("policyText", "RepositoryPolicyNotFoundException"),
     };
+    if let Some(text) = input[field].as_str() {
+        check_document(text, field, if lifecycle { 30_720 } else { 10_240 })?;
+    }
     let (registry, account) = (
         text(input, "repositoryName").to_owned(),
         ecr.account.clone(),
@@ -90,6 +93,21 @@ pub(super) fn document(ecr: &Ecr, action: &str, input: &Value) -> Answer {
     })
 }
 
+/// What ECR asks of both texts.
+fn check_document(text: &str, field: &str, most: usize) -> Result<(), ApiError> {
+    let json = serde_json::from_str::<Value>(text);
+    if text.chars().count() <= most && json.is_ok_and(|json| json.is_object()) {
+        return Ok(());
+    }
+    let message = format!("Invalid parameter at '{field}' failed to satisfy constraint");
+    Err(ApiError::bad("InvalidParameterException", message))
+}
+
+fn is_filter(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._*-".contains(c);
+    (1..=128).contains(&text.len()) && text.chars().all(allowed)
+}
+
 pub(super) fn read_mutability(input: &Value) -> Result<(String, Vec<String>), ApiError> {
     let mode = input["imageTagMutability"].as_str().unwrap_or("MUTABLE");
     let filters = input["imageTagMutabilityExclusionFilters"].as_array();
@@ -101,7 +119,9 @@ pub(super) fn read_mutability(input: &Value) -> Result<(String, Vec<String>), Ap
     // A mode with exclusions needs some, at most five, the others take none.
     let fits = match mode {
         "MUTABLE" | "IMMUTABLE" => patterns.is_empty(),
-        "MUTABLE_WITH_EXCLUSION" | "IMMUTABLE_WITH_EXCLUSION" => (1..=5).contains(&patterns.len()),
+        "MUTABLE_WITH_EXCLUSION" | "IMMUTABLE_WITH_EXCLUSION" => {
+            (1..=5).contains(&patterns.len()) && patterns.iter().all(|one| is_filter(one))
+        }
         _ => false,
     };
     match fits {

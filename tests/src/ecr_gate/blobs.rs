@@ -52,11 +52,15 @@ fn upstream_id(location: &str) -> String {
 
 /// The size of a blob that may be mounted: switched on, and referred to over there.
 fn mountable(gate: &Gate, into: &str, digest: &str, from: &str) -> Option<u64> {
+    let may_read = gate
+        .ecr()
+        .permit("GetDownloadUrlForLayer", &gate.ecr().arn(from));
     let database = gate.ecr().database();
     let source = database.repositories.get(from)?;
     let target = database.repositories.get(into)?;
     let same_key = source.encryption == target.encryption;
-    let granted = database.blob_mounting && same_key && source.refers_to(digest);
+    let granted =
+        may_read.is_ok() && database.blob_mounting && same_key && source.refers_to(digest);
     source.blobs.get(digest).copied().filter(|_| granted)
 }
 

@@ -72,6 +72,23 @@ impl Incoming {
         }
     }
 
+    /// The IAM actions that it needs on its repository. A mount needs one more, on the other
+    /// repository, without which it is not granted.
+    pub(super) fn permissions(&self) -> &'static [&'static str] {
+        match self.action() {
+            "StartUpload" | "MountBlob" => &["InitiateLayerUpload"],
+            "PutBlob" | "PatchBlob" => &["UploadLayerPart", "CompleteLayerUpload"],
+            "HeadBlob" => &["BatchCheckLayerAvailability"],
+            "GetBlob" => &["GetDownloadUrlForLayer"],
+            "HeadManifest" | "GetManifest" => &["BatchGetImage"],
+            "PutManifest" => &["PutImage"],
+            "DeleteManifest" => &["BatchDeleteImage"],
+            "ListTags" => &["ListImages"],
+            "ListReferrers" => &["ListImageReferrers"],
+            _ => &[],
+        }
+    }
+
     /// The tag or digest that the request is about.
     fn reference(&self) -> &str {
         match &self.target {

@@ -81,12 +81,12 @@ impl Refusal {
     }
 
     /// The refusal that `harm` means here, when it is one.
-    pub(super) fn from_harm(harm: &Harm, action: &str) -> Option<Self> {
+    pub(super) fn from_harm(harm: &Harm, permissions: &[&str]) -> Option<Self> {
         match harm {
             Harm::Throttle => Some(Self::throttled()),
             Harm::Deny => Some(Self::denied(format!(
-                "User: arn:aws:iam::123456789012:user/sandbox is not authorized to perform: {}",
-                permission(action)
+                "User: arn:aws:iam::123456789012:user/sandbox is not authorized to perform: ecr:{}",
+                permissions.first().unwrap_or(&"BatchGetImage")
             ))),
             Harm::Expired => Some(Self::expired()),
             Harm::Error {
@@ -112,16 +112,5 @@ impl Refusal {
             set(&mut response, "www-authenticate", challenge);
         }
         response
-    }
-}
-
-/// The IAM action that an operation needs.
-fn permission(action: &str) -> &'static str {
-    match action {
-        "StartUpload" | "MountBlob" => "ecr:InitiateLayerUpload",
-        "PutBlob" => "ecr:UploadLayerPart",
-        "PutManifest" => "ecr:PutImage",
-        "GetBlob" | "HeadBlob" => "ecr:GetDownloadUrlForLayer",
-        _ => "ecr:BatchGetImage",
     }
 }
