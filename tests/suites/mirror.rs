@@ -6,13 +6,18 @@
 mod failures;
 #[path = "mirror/fixture.rs"]
 mod fixture;
+#[path = "mirror/iam.rs"]
+mod iam;
 #[path = "mirror/lists.rs"]
 mod lists;
+#[path = "mirror/pushes.rs"]
+mod pushes;
+#[path = "mirror/repositories.rs"]
+mod repositories;
 
 use castlink_tests::faults::{Fault, Harm};
-use castlink_tests::knobs::Knobs;
 
-use fixture::{FAR, seed, statuses, with_knobs, with_world};
+use fixture::{FAR, seed, statuses, with_world};
 
 const HUB: &str = "us-docker.pkg.dev/castai-hub/library";
 
@@ -61,22 +66,6 @@ fn images_arrive_byte_for_byte_and_a_second_run_writes_nothing() {
             "and nothing else"
         );
         assert!(again.stderr.contains("no changes"), "{again}");
-    });
-}
-
-#[test]
-fn repositories_are_created_as_configured() {
-    with_world(async |world| {
-        let images = [format!("{HUB}/settings:t1")];
-        seed(&[&images[0]]).await;
-        let copy = world.mirror(&["copy", &images[0]]);
-        let copy = copy.env("CASTLINK_MIRROR__REPOSITORY__TAGS", "{team=\"platform\"}");
-        copy.run().await.unwrap().expect_code(0).unwrap();
-        let database = world.shared.ecr.database();
-        let repository = &database.repositories["us-docker.pkg.dev/castai-hub/library/settings"];
-        assert_eq!(repository.mutability, "IMMUTABLE");
-        assert!(repository.scan_on_push);
-        assert_eq!(repository.labels["team"], "platform");
     });
 }
 
@@ -291,25 +280,6 @@ fn pinned_references_keep_their_digest() {
             world.tagged("clickhouse/clickhouse-server", "t1"),
             Some(digest)
         );
-    });
-}
-
-#[test]
-fn an_ended_token_is_renewed_on_the_way() {
-    let knobs = Knobs {
-        token_life_s: 3_600,
-        ..Knobs::default()
-    };
-    with_knobs(knobs, async |world| {
-        let image = format!("{HUB}/renewed:t1");
-        seed(&[&image]).await;
-        for action in ["StartUpload", "PutBlob", "PutManifest"] {
-            let fault = Fault::on("registry", action, Harm::Expired).times(1);
-            world.shared.faults.add(fault);
-        }
-        world.run(&["copy", &image], 0).await;
-        assert!(world.count(0, "GetAuthorizationToken") >= 3);
-        world.run(&["verify", &image], 0).await;
     });
 }
 

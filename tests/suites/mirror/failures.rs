@@ -165,19 +165,6 @@ fn expired_aws_credentials() {
 }
 
 #[test]
-fn repositories_that_nobody_may_create() {
-    with_world(async |world| {
-        let image = format!("{HUB}/unwanted:t1");
-        seed(&[&image]).await;
-        let outcome = world
-            .run(&["copy", &image, "--create-repos", "never"], 1)
-            .await;
-        assert!(outcome.stdout.contains("does not exist"), "{outcome}");
-        assert_eq!(world.writes(0), [""; 0]);
-    });
-}
-
-#[test]
 fn an_unreachable_source_or_target() {
     with_world(async |world| {
         let image = format!("{HUB}/unreachable:t1");

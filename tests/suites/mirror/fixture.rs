@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use castlink_tests::aws_gate::{ACCESS_KEY, AwsGate, SECRET_KEY, Shared};
 use castlink_tests::aws_stack::{ACCOUNT, REGION, UPSTREAM_HOSTS};
+use castlink_tests::ecr::Repository;
 use castlink_tests::ecr_gate::EcrGate;
 use castlink_tests::knobs::Knobs;
 use castlink_tests::pki::Authority;
@@ -165,6 +166,35 @@ impl World {
             "\n[registries.\"{FAR}\"]\nendpoint = \"http://registry.invalid/far\"\nproxy = \"{store}\"\n"
         ));
         std::fs::write(self.home.path().join("castlink.toml"), text).unwrap();
+    }
+
+    /// Adds `text` to the configuration: tables that are not there yet.
+    pub(crate) fn add_settings(&self, text: &str) {
+        let file = self.home.path().join("castlink.toml");
+        let before = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{before}\n{text}\n")).unwrap();
+    }
+
+    /// Writes a file beside the configuration.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.home.path().join(name), text).unwrap();
+    }
+
+    /// Changes a repository of ECR behind castlink's back; makes it when there is none.
+    pub(crate) fn repository<T>(&self, name: &str, change: impl FnOnce(&mut Repository) -> T) -> T {
+        let mut database = self.shared.ecr.database();
+        let made = || Repository::new(name);
+        change(
+            database
+                .repositories
+                .entry(name.to_owned())
+                .or_insert_with(made),
+        )
+    }
+
+    /// Where ECR's data plane is.
+    pub(crate) fn ecr_url(&self) -> &str {
+        &self.ecr.url
     }
 
     /// ECR's name.
