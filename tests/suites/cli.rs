@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -64,6 +65,96 @@ fn every_verb_has_help_and_refuses_nonsense_with_2() -> Result<()> {
             "{program} --version"
         );
     }
+    Ok(())
+}
+
+/// Runs what the help shows, with nothing reachable: whatever fails, it is not the usage.
+#[test]
+fn every_verb_shows_examples_and_they_are_right() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    fs::write(dir.path().join("castlink.toml"), CLOSED)?;
+    fs::write(dir.path().join("castlink.lock"), LOCK)?;
+    for (program, verbs) in BINARIES {
+        for verb in verbs {
+            let help = text(&call(dir.path(), program, &[verb, "--help"], &[])?.stdout);
+            let examples = examples(&help);
+            ensure!(!examples.is_empty(), "{program} {verb} --help: no example");
+            ensure!(
+                examples
+                    .iter()
+                    .any(|line| line.contains(&format!("{program} {verb}"))),
+                "{program} {verb} --help: examples of something else"
+            );
+            for stage in examples.iter().flat_map(|line| line.split('|')) {
+                check_example(dir.path(), stage)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No registry answers, and none is asked twice.
+const CLOSED: &str = "[mirror]\nto = \"123456789012.dkr.ecr.eu-west-1.amazonaws.com\"\nattempts = 1\n\
+    [env.prod.aws]\nregion = \"eu-west-1\"\n";
+
+const LOCK: &str = "version = 1\n[[image]]\nsource = \"busybox:1\"\n\
+    digest = \"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n\
+    platforms = []\nsize = 1\n";
+
+/// What a stage before would have written.
+const RECORDS: &str = concat!(
+    r#"{"castlink":1,"kind":"image","source":"busybox:1"}"#,
+    "\n",
+    r#"{"castlink":1,"kind":"mirrored","source":"busybox:1","target":"r.example/busybox:1","status":"copied"}"#,
+    "\n",
+);
+
+fn examples(help: &str) -> Vec<&str> {
+    let lines = help
+        .lines()
+        .skip_while(|line| !line.starts_with("Examples"));
+    lines
+        .skip(1)
+        .map_while(|line| line.strip_prefix("  "))
+        .collect()
+}
+
+fn check_example(dir: &Path, stage: &str) -> Result<()> {
+    let words = stage.replace("$ECR", "123456789012.dkr.ecr.eu-west-1.amazonaws.com");
+    let words: Vec<&str> = words
+        .split_whitespace()
+        .map(|word| word.trim_matches('\''))
+        .collect();
+    let (program, args) = words.split_first().context("an empty example")?;
+    let mut command = Command::new(binary(program)?);
+    command.args(args).env_clear().current_dir(dir);
+    let nowhere = "http://127.0.0.1:1";
+    for (name, value) in [
+        ("HOME", dir.to_str().context("a path")?),
+        ("AWS_ENDPOINT_URL", nowhere),
+        ("AWS_ACCESS_KEY_ID", "AKIANOBODY"),
+        ("AWS_SECRET_ACCESS_KEY", "nothing"),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_MAX_ATTEMPTS", "1"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("HTTPS_PROXY", nowhere),
+    ] {
+        command.env(name, value);
+    }
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    // A stage that does not read its stdin may have ended by now.
+    let _ = child
+        .stdin
+        .take()
+        .context("a pipe")?
+        .write_all(RECORDS.as_bytes());
+    let output = child.wait_with_output()?;
+    let said = text(&output.stderr);
+    ensure!(code(&output) != 2, "`{}` is refused: {said}", stage.trim());
     Ok(())
 }
 

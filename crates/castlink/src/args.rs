@@ -33,10 +33,23 @@ pub(crate) enum Verb {
     /// would, keeps their records in a run directory, and returns the exit code of the first
     /// stage that failed. What could be mirrored is patched even when one image could not.
     /// Running it again does only what is missing.
+    #[command(
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        \x20 castlink run --to $ECR --plan\n\
+        \x20 castlink run --to $ECR\n\
+        \x20 castlink run --network --cluster prod --to $ECR"
+    )]
     Run(Box<RunArgs>),
     /// Show the configuration and where each value comes from
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink config show\n\
+        \x20 castlink config show --env prod")]
     Config(ConfigArgs),
     /// Print the table of exit codes (Markdown)
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink exit-codes")]
     ExitCodes,
     #[command(external_subcommand)]
     Other(Vec<String>),

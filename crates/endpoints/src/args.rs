@@ -28,12 +28,26 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Show what would be made or changed, and what stands in the way
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-endpoints plan --cluster prod --region eu-west-1\n\
+        \x20 castlink-endpoints plan --vpc vpc-0a1b2c3d4e5f60718 --exit-code")]
     Plan(PlanArgs),
     /// Make it so, and wait until every endpoint is available
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-endpoints apply --cluster prod\n\
+        \x20 castlink-endpoints apply --cluster prod --service rest-api,api-grpc")]
     Apply(ApplyArgs),
     /// Show state, zones and DNS names of every endpoint (exit 3 when not all are available)
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-endpoints status --cluster prod -o json")]
     Status(StatusArgs),
     /// Delete the endpoints and the security group that castlink made in the VPC
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-endpoints destroy --vpc vpc-0a1b2c3d4e5f60718")]
     Destroy(DestroyArgs),
 }
 

@@ -32,14 +32,51 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Show what `copy` would do; nothing is written
+    #[command(
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        \x20 castlink-mirror plan busybox:1.37.0-musl --to $ECR\n\
+        \x20 castlink-upgrade images | castlink-mirror plan - --to $ECR --exit-code"
+    )]
     Plan(PlanArgs),
     /// Copy what is missing
+    #[command(
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        \x20 castlink-mirror copy ghcr.io/castai/images/agent:v0.161.1 --to $ECR\n\
+        \x20 castlink-upgrade images | castlink-mirror copy - | castlink-upgrade apply -\n\
+        \x20 castlink-mirror copy --lock castlink.lock --to $ECR"
+    )]
     Copy(CopyArgs),
-    /// Compare the target with the source, digest for digest
+    /// Compare the target with the source or a lock file, digest for digest
+    ///
+    /// With a lock file the source is not asked. Exits with 3 when something differs, and says for
+    /// which platforms something is missing.
+    #[command(
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        \x20 castlink-upgrade images | castlink-mirror verify - --to $ECR\n\
+        \x20 castlink-mirror verify --lock castlink.lock --to $ECR"
+    )]
     Verify(Images),
     /// Write down what references stand for, in a file for review
+    ///
+    /// The file holds exactly the references that are given, each with its digest, or without any
+    /// the ones that are in it, looked at again. It is written whole or not at all.
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-upgrade images | castlink-mirror lock -\n\
+        \x20 castlink-mirror lock --check\n\
+        \x20 castlink-mirror lock busybox:1.37.0-musl --lock -")]
     Lock(LockArgs),
     /// List the tags of repositories, newest first
+    ///
+    /// Versions come first, in their order; then other tags by age, where the registry knows it,
+    /// and by name. Tags of signatures and referrers are left out. Exits with 3 when no tag is
+    /// wanted.
+    #[command(
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        \x20 castlink-mirror tags ghcr.io/castai/images/agent --newest 3\n\
+        \x20 castlink-mirror tags busybox --semver '~1.37' --match musl --prerelease\n\
+        \x20 castlink-mirror tags busybox --newest 1 | castlink-mirror copy - --to $ECR"
+    )]
     Tags(TagsArgs),
     /// Print the IAM policy that the target needs, and no more
     IamPolicy(IamPolicyArgs),

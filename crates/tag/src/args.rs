@@ -27,10 +27,21 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Show which subnets would be tagged
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-tag plan --cluster prod --region eu-west-1\n\
+        \x20 castlink-tag plan --vpc vpc-0a1b2c3d4e5f60718 --exit-code")]
     Plan(PlanArgs),
     /// Tag them, and wait until EC2 shows the tags
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-tag apply --cluster prod\n\
+        \x20 castlink-tag apply --subnet subnet-0a1b2c3d4e5f60718,subnet-0f1e2d3c4b5a69788")]
     Apply(ApplyArgs),
     /// Check that every subnet has its tag (exit 3 when not)
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-tag verify --cluster prod -o json")]
     Verify(VerifyArgs),
 }
 
