@@ -74,23 +74,33 @@ fn every_verb_shows_examples_and_they_are_right() -> Result<()> {
     let dir = tempfile::tempdir()?;
     fs::write(dir.path().join("castlink.toml"), CLOSED)?;
     fs::write(dir.path().join("castlink.lock"), LOCK)?;
-    for (program, verbs) in BINARIES {
-        for verb in verbs {
-            let help = text(&call(dir.path(), program, &[verb, "--help"], &[])?.stdout);
-            let examples = examples(&help);
-            ensure!(!examples.is_empty(), "{program} {verb} --help: no example");
-            ensure!(
-                examples
+    fs::create_dir(dir.path().join(".kube"))?;
+    fs::write(dir.path().join(".kube/config"), KUBECONFIG)?;
+    std::thread::scope(|scope| {
+        let checks = BINARIES.map(|(program, verbs)| {
+            let dir = dir.path();
+            scope.spawn(move || {
+                verbs
                     .iter()
-                    .any(|line| line.contains(&format!("{program} {verb}"))),
-                "{program} {verb} --help: examples of something else"
-            );
-            for stage in examples.iter().flat_map(|line| line.split('|')) {
-                check_example(dir.path(), stage)?;
-            }
-        }
-    }
-    Ok(())
+                    .try_for_each(|verb| check_verb(dir, program, verb))
+            })
+        });
+        checks
+            .into_iter()
+            .try_for_each(|check| check.join().expect("no panic"))
+    })
+}
+
+fn check_verb(dir: &Path, program: &str, verb: &str) -> Result<()> {
+    let help = text(&call(dir, program, &[verb, "--help"], &[])?.stdout);
+    let examples = examples(&help);
+    let own = format!("{program} {verb}");
+    ensure!(
+        examples.iter().any(|line| line.contains(&own)),
+        "{own} --help: no example of it"
+    );
+    let mut stages = examples.iter().flat_map(|line| line.split('|'));
+    stages.try_for_each(|stage| check_example(dir, stage))
 }
 
 /// No registry answers, and none is asked twice.
@@ -100,6 +110,11 @@ const CLOSED: &str = "[mirror]\nto = \"123456789012.dkr.ecr.eu-west-1.amazonaws.
 const LOCK: &str = "version = 1\n[[image]]\nsource = \"busybox:1\"\n\
     digest = \"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n\
     platforms = []\nsize = 1\n";
+
+const KUBECONFIG: &str = "{\"apiVersion\": \"v1\", \"kind\": \"Config\", \"current-context\": \"none\", \
+    \"clusters\": [{\"name\": \"none\", \"cluster\": {\"server\": \"https://127.0.0.1:1\"}}], \
+    \"users\": [{\"name\": \"none\", \"user\": {\"token\": \"nothing\"}}], \
+    \"contexts\": [{\"name\": \"none\", \"context\": {\"cluster\": \"none\", \"user\": \"none\"}}]}";
 
 /// What a stage before would have written.
 const RECORDS: &str = concat!(
@@ -191,6 +206,29 @@ fn configuration_is_layered_and_says_where_values_come_from() -> Result<()> {
     let prod = shown(&["config", "show"], &prod)?;
     assert_eq!(prod["aws.region"], "\"us-east-1\" environment");
     assert_eq!(prod["aws.profile"], "\"prod\" [env.prod]");
+    for (variable, want) in [
+        (
+            "CASTLINK_AWS__REGOIN",
+            "unknown key `regoin` in environment variable CASTLINK_AWS__REGOIN",
+        ),
+        (
+            "CASTLINK_MIRROR__CONCURRENCY",
+            "`mirror.concurrency` in environment variable CASTLINK_MIRROR__CONCURRENCY",
+        ),
+    ] {
+        let output = call(
+            dir.path(),
+            "castlink",
+            &["config", "show"],
+            &[(variable, "x")],
+        )?;
+        assert_eq!(code(&output), 2);
+        assert!(
+            text(&output.stderr).contains(want),
+            "{}",
+            text(&output.stderr)
+        );
+    }
     Ok(())
 }
 

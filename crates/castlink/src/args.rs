@@ -34,7 +34,7 @@ pub(crate) enum Verb {
     /// stage that failed. What could be mirrored is patched even when one image could not.
     /// Running it again does only what is missing.
     #[command(
-        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
         \x20 castlink run --to $ECR --plan\n\
         \x20 castlink run --to $ECR\n\
         \x20 castlink run --network --cluster prod --to $ECR"

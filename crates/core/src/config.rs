@@ -5,6 +5,7 @@
 //! and environment variables that hold them.
 
 mod load;
+mod mistake;
 mod repository;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};

@@ -15,8 +15,11 @@ use std::{
 use console::Style;
 use indicatif::MultiProgress;
 
+mod table;
+
 pub use crate::cli::{Output, When};
 use crate::{cli::OutputArgs, error::Failure, record::Record};
+pub use table::table;
 
 /// Writes records, text, notes and errors. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -227,34 +230,6 @@ pub fn count(n: usize, noun: &str) -> String {
     format!("{n} {stem}{ending}")
 }
 
-/// Lines up columns with two spaces between them; the last column is not padded.
-#[must_use]
-pub fn table(rows: &[Vec<String>]) -> Vec<String> {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| console::measure_text_width(cell))
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    rows.iter().map(|row| table_row(row, &widths)).collect()
-}
-
-fn table_row(row: &[String], widths: &[usize]) -> String {
-    let mut line = String::new();
-    for (column, cell) in row.iter().enumerate() {
-        line.push_str(cell);
-        if column + 1 < row.len() {
-            let pad = widths[column] - console::measure_text_width(cell) + 2;
-            line.extend(std::iter::repeat_n(' ', pad));
-        }
-    }
-    line.truncate(line.trim_end().len());
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,14 +248,5 @@ mod tests {
         assert_eq!(count(1, "image"), "1 image");
         assert_eq!(count(3, "repository"), "3 repositories");
         assert_eq!(count(1, "repository"), "1 repository");
-    }
-
-    #[test]
-    fn columns_line_up() {
-        let rows = [
-            vec!["a".into(), "bb".into()],
-            vec!["ccc".into(), "d".into()],
-        ];
-        assert_eq!(table(&rows), ["a    bb", "ccc  d"]);
     }
 }

@@ -30,7 +30,7 @@ pub(crate) enum Verb {
     /// Show what would be made or changed, and what stands in the way
     #[command(after_help = "\
         Examples:\n\
-        \x20 castlink-endpoints plan --cluster prod --region eu-west-1\n\
+        \x20 castlink-endpoints plan --cluster prod --region us-east-1\n\
         \x20 castlink-endpoints plan --vpc vpc-0a1b2c3d4e5f60718 --exit-code")]
     Plan(PlanArgs),
     /// Make it so, and wait until every endpoint is available

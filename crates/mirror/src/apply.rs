@@ -60,6 +60,17 @@ impl World {
         let requests = std::mem::take(&mut self.requests);
         observe(&self.registries, &self.to, requests, depth).await
     }
+
+    /// Adds what was asked of either side.
+    async fn count_requests(&self, plan: &Plan, outcome: Outcome) -> Outcome {
+        let targets = plan.images.iter().map(|image| image.target.registry());
+        let targets = targets.collect();
+        let (target, source) = self.registries.requests_apart(&targets).await;
+        outcome
+            .count("requests", source + target)
+            .count("source_requests", source)
+            .count("target_requests", target)
+    }
 }
 
 /// Where copies go; a registry that is named twice is one.
@@ -113,6 +124,7 @@ pub(crate) async fn plan_only(args: &PlanArgs, context: Context) -> Result<Outco
         .count("repositories", totals.repositories as u64)
         .count("manifests", totals.manifests as u64)
         .count("bytes", totals.sent)
+        .count("reused", totals.reused)
         .count("requests", totals.requests as u64))
 }
 
@@ -150,21 +162,19 @@ pub(crate) async fn copy(images: &Images, reconcile: bool, context: Context) -> 
         Tally::default()
     };
     report.table();
-    let requests = world.registries.requests().await;
-    let outcome = report
-        .outcome(report.exit())
+    let outcome = world.count_requests(&plan, report.outcome(report.exit()));
+    let outcome = outcome
+        .await
         .count("bytes", tally.sent())
         .count("read", tally.read())
         .count("mounted", tally.mounted())
+        .count("reused", totals.reused)
         .count("blobs", tally.uploads())
         .count("manifests", tally.manifests())
         .count("repositories", tally.repositories())
-        .count("settings", repairs.changed)
-        .count("requests", requests);
+        .count("settings", repairs.changed);
     let seconds = start.elapsed().as_secs_f64();
-    context
-        .printer
-        .note(report::copy_line(&outcome, &tally, requests, seconds));
+    context.printer.note(report::copy_line(&outcome, seconds));
     Ok(outcome)
 }
 

@@ -33,14 +33,14 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Show what `copy` would do; nothing is written
     #[command(
-        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
         \x20 castlink-mirror plan busybox:1.37.0-musl --to $ECR\n\
         \x20 castlink-upgrade images | castlink-mirror plan - --to $ECR --exit-code"
     )]
     Plan(PlanArgs),
     /// Copy what is missing
     #[command(
-        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
         \x20 castlink-mirror copy ghcr.io/castai/images/agent:v0.161.1 --to $ECR\n\
         \x20 castlink-upgrade images | castlink-mirror copy - | castlink-upgrade apply -\n\
         \x20 castlink-mirror copy --lock castlink.lock --to $ECR"
@@ -51,7 +51,7 @@ pub(crate) enum Verb {
     /// With a lock file the source is not asked. Exits with 3 when something differs, and says for
     /// which platforms something is missing.
     #[command(
-        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
         \x20 castlink-upgrade images | castlink-mirror verify - --to $ECR\n\
         \x20 castlink-mirror verify --lock castlink.lock --to $ECR"
     )]
@@ -72,7 +72,7 @@ pub(crate) enum Verb {
     /// and by name. Tags of signatures and referrers are left out. Exits with 3 when no tag is
     /// wanted.
     #[command(
-        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
         \x20 castlink-mirror tags ghcr.io/castai/images/agent --newest 3\n\
         \x20 castlink-mirror tags busybox --semver '~1.37' --match musl --prerelease\n\
         \x20 castlink-mirror tags busybox --newest 1 | castlink-mirror copy - --to $ECR"

@@ -146,6 +146,8 @@ pub(crate) struct Totals {
     pub(crate) read: u64,
     /// Bytes to send.
     pub(crate) sent: u64,
+    /// Bytes of the same images that their repositories have already.
+    pub(crate) reused: u64,
     /// Blobs to mount.
     pub(crate) mounts: usize,
     /// Requests to the target that the copy will take, without retries.
@@ -200,12 +202,35 @@ impl Plan {
                 .iter()
                 .map(|step| step.blob.size * step.uploads.len() as u64)
                 .sum(),
+            reused: self.reused(),
             mounts,
             requests: self.repositories.len() * self.settings.calls()
                 + manifests
                 + 2 * uploads
                 + mounts,
         }
+    }
+}
+
+impl Plan {
+    /// What is in the trees of the copies and need not be moved, counted once a repository.
+    fn reused(&self) -> u64 {
+        let copies = self.images.iter().filter_map(ImageStep::copy);
+        let needed: BTreeSet<(&Place, &Blob)> = copies
+            .flat_map(|copy| {
+                copy.tree
+                    .blobs()
+                    .into_iter()
+                    .map(|blob| (&copy.place, blob))
+            })
+            .collect();
+        let needed: u64 = needed.iter().map(|(_, blob)| blob.size).sum();
+        let moved = |step: &BlobStep| step.uploads.len() + step.mounts.len();
+        let moved = self
+            .blobs
+            .iter()
+            .map(|step| step.blob.size * moved(step) as u64);
+        needed.saturating_sub(moved.sum())
     }
 }
 

@@ -12,7 +12,6 @@ use castlink_core::{
 
 use crate::{
     content::Digest,
-    engine::Tally,
     observe::Shared,
     plan::{Action, Copy, ImageStep, Plan, Totals},
 };
@@ -296,11 +295,12 @@ pub(crate) fn plan_line(plan: &Plan) -> String {
         blobs,
         read,
         sent,
+        reused,
         mounts,
         requests,
     } = totals;
     format!(
-        "{} to copy: {} to create, {} to write, {} to read ({}), {} to send, {} to mount; about {} to the target{left}",
+        "{} to copy: {} to create, {} to write, {} to read ({}), {} to send, {} to mount, {} there already; about {} to the target{left}",
         count(images, "image"),
         count(repositories, "repository"),
         count(manifests, "manifest"),
@@ -308,6 +308,7 @@ pub(crate) fn plan_line(plan: &Plan) -> String {
         bytes(read),
         bytes(sent),
         count(mounts, "blob"),
+        bytes(reused),
         count(requests, "request"),
     )
 }
@@ -331,15 +332,17 @@ fn left(plan: &Plan) -> String {
     parts.join(", ")
 }
 
-/// What `copy` says at the end.
-pub(crate) fn copy_line(outcome: &Outcome, tally: &Tally, requests: u64, seconds: f64) -> String {
+/// What `copy` says at the end, from what it counted.
+pub(crate) fn copy_line(outcome: &Outcome, seconds: f64) -> String {
     let number = |name: &str| outcome.counts.get(name).copied().unwrap_or(0);
     let settings = number("settings");
+    let cost = format!(
+        "{} to the source and {} to the target, {seconds:.1} s",
+        requests(number("source_requests")),
+        number("target_requests"),
+    );
     if number("copied") + number("failed") + number("conflict") + settings == 0 {
-        return format!(
-            "no changes: {} present, {requests} requests, {seconds:.1} s",
-            images(number("present"))
-        );
+        return format!("no changes: {} present; {cost}", images(number("present")));
     }
     let mut parts = vec![format!("{} copied", images(number("copied")))];
     for name in ["present", "conflict", "failed"] {
@@ -351,11 +354,16 @@ pub(crate) fn copy_line(outcome: &Outcome, tally: &Tally, requests: u64, seconds
         parts.push(format!("{settings} settings changed"));
     }
     format!(
-        "{}; {} sent, {} mounted, {requests} requests, {seconds:.1} s",
+        "{}; {} sent, {} mounted, {} reused; {cost}",
         parts.join(", "),
-        bytes(tally.sent()),
-        bytes(tally.mounted()),
+        bytes(number("bytes")),
+        bytes(number("mounted")),
+        bytes(number("reused")),
     )
+}
+
+fn requests(number: u64) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), "request")
 }
 
 fn images(number: u64) -> String {

@@ -29,7 +29,7 @@ pub(crate) enum Verb {
     /// Show which subnets would be tagged
     #[command(after_help = "\
         Examples:\n\
-        \x20 castlink-tag plan --cluster prod --region eu-west-1\n\
+        \x20 castlink-tag plan --cluster prod --region us-east-1\n\
         \x20 castlink-tag plan --vpc vpc-0a1b2c3d4e5f60718 --exit-code")]
     Plan(PlanArgs),
     /// Tag them, and wait until EC2 shows the tags

@@ -24,27 +24,27 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// List every image reference of the namespace and who uses it
     #[command(
-        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
         \x20 castlink-upgrade images -n castai-agent\n\
         \x20 castlink-upgrade images | castlink-mirror copy - --to $ECR"
     )]
     Images(ImagesArgs),
     /// Show which references would change
     #[command(
-        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
         \x20 castlink-upgrade plan --to $ECR --exit-code"
     )]
     Plan(PlanArgs),
     /// Patch the workloads, watch their rollouts, take back what fails
     #[command(
-        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
         \x20 castlink-upgrade images | castlink-mirror copy - | castlink-upgrade apply -\n\
         \x20 castlink-upgrade apply --to $ECR --rollback all --timeout 15m"
     )]
     Apply(ApplyArgs),
     /// Is any public reference left, in templates or in running pods?
     #[command(
-        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
         \x20 castlink-upgrade status --to $ECR"
     )]
     Status(StatusArgs),

@@ -13,7 +13,10 @@ use figment::{
 };
 use serde_json::Value;
 
-use super::Config;
+use super::{
+    Config,
+    mistake::{self, Layer},
+};
 use crate::{Failure, Result};
 
 /// A configuration and where its values came from.
@@ -22,7 +25,7 @@ pub struct Loaded {
     /// The merged values, before flags.
     pub config: Config,
     /// What each source said, the strongest last.
-    layers: Vec<(String, Value)>,
+    layers: Vec<Layer>,
 }
 
 impl Loaded {
@@ -47,20 +50,24 @@ impl Loaded {
             layers.push((file.display().to_string(), values(Figment::from(toml()))));
             figment = figment.merge(toml());
         }
+        let sections = extract(&figment, &layers)?.env;
+        for (name, table) in &sections {
+            check_section(&figment, &layers, name, table)?;
+        }
         if let Some(name) = section {
-            let all = extract(&figment)?.env;
-            let table = all.get(&name).ok_or_else(|| no_section(&name, &all))?;
+            let table = sections.get(&name);
+            let table = table.ok_or_else(|| no_section(&name, &sections))?;
             let section = Serialized::defaults(table);
-            layers.push((
-                format!("[env.{name}]"),
-                values(Figment::from(section.clone())),
-            ));
+            layers.push(section_layer(&name, table));
             figment = figment.merge(section);
         }
-        layers.push(("environment".into(), values(Figment::from(environment()))));
-        let mut config = extract(&figment.merge(environment()))?;
+        layers.push((
+            mistake::ENVIRONMENT.into(),
+            values(Figment::from(environment())),
+        ));
+        let mut config = extract(&figment.merge(environment()), &layers)?;
         config.env.clear();
-        refuse_credentials(&config)?;
+        mistake::refuse_credentials(&config)?;
         config.mirror.repository.check()?;
         Ok(Self { config, layers })
     }
@@ -68,13 +75,27 @@ impl Loaded {
     /// Where the value at `path` (`["aws", "region"]`) came from.
     #[must_use]
     pub fn origin(&self, path: &[&str]) -> &str {
-        let has = |layer: &Value| {
-            let found = path.iter().try_fold(layer, |at, key| at.get(key));
-            found.is_some_and(|value| !value.is_null())
-        };
-        let layer = self.layers.iter().rev().find(|(_, layer)| has(layer));
-        layer.map_or("default", |(name, _)| name)
+        mistake::origin(&self.layers, path).unwrap_or("default")
     }
+}
+
+/// A section that is not in use is looked at as well: what is wrong in it would be found
+/// on the day that it is needed.
+fn check_section(
+    figment: &Figment,
+    layers: &[Layer],
+    name: &str,
+    table: &toml::Table,
+) -> Result<()> {
+    let merged = figment.clone().merge(Serialized::defaults(table));
+    let layers = [layers, &[section_layer(name, table)]].concat();
+    let config = extract(&merged, &layers)?;
+    mistake::refuse_credentials(&config)
+}
+
+fn section_layer(name: &str, table: &toml::Table) -> Layer {
+    let section = Figment::from(Serialized::defaults(table));
+    (format!("[env.{name}]"), values(section))
 }
 
 /// `CASTLINK_AWS__REGION`: two underscores between levels, one within a name. Without
@@ -90,34 +111,10 @@ fn values(source: Figment) -> Value {
     source.extract().unwrap_or_default()
 }
 
-fn extract(figment: &Figment) -> Result<Config> {
-    figment.extract().map_err(|err| explain(&err))
-}
-
-/// A URL is printed in errors and by `config show`: it must not hold a password.
-fn refuse_credentials(config: &Config) -> Result<()> {
-    for (host, registry) in &config.registries {
-        if registry.endpoint.as_deref().is_some_and(holds_credentials) {
-            return Err(Failure::usage(format!(
-                "the endpoint of registry {host} holds credentials"
-            ))
-            .hint("take them out of the URL: set username, and password_file or password_env"));
-        }
-        if registry.proxy.as_deref().is_some_and(holds_credentials) {
-            return Err(
-                Failure::usage(format!("the proxy of registry {host} holds credentials"))
-                    .hint("take it out, and give the URL in HTTPS_PROXY instead"),
-            );
-        }
-    }
-    Ok(())
-}
-
-fn holds_credentials(url: &str) -> bool {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split('/')
-        .next()
-        .is_some_and(|authority| authority.contains('@'))
+fn extract(figment: &Figment, layers: &[Layer]) -> Result<Config> {
+    figment
+        .extract()
+        .map_err(|err| mistake::explain(&err, layers))
 }
 
 /// A variable that is set and not empty: CI sets empty ones for what it has not.
@@ -165,43 +162,6 @@ fn no_section(name: &str, sections: &BTreeMap<String, toml::Table>) -> Failure {
     match nearest(name, &known) {
         Some(near) => failure.hint(format!("did you mean `--env {near}`?")),
         None => failure,
-    }
-}
-
-fn explain(err: &figment::Error) -> Failure {
-    let first = err
-        .clone()
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| err.clone());
-    let at = first
-        .metadata
-        .as_ref()
-        .and_then(|meta| meta.source.as_ref())
-        .map_or_else(
-            || "the configuration".to_owned(),
-            |source| match source {
-                figment::Source::File(path) => path.display().to_string(),
-                other => other.to_string(),
-            },
-        );
-    let key = first.path.join(".");
-    // `[registries.ghcr.io]` is a table `io` in a registry `ghcr`.
-    let registry = first.path.iter().any(|key| key == "registries");
-    match &first.kind {
-        figment::error::Kind::UnknownField(field, known) => {
-            let failure = Failure::usage(format!("unknown key `{field}` in {at}"));
-            match nearest(field, known) {
-                Some(near) => failure.hint(format!("did you mean `{near}`?")),
-                None if registry => failure.hint(format!(
-                    "quote the host, [registries.\"ghcr.io\"]; known keys below it: {}",
-                    known.join(", ")
-                )),
-                None => failure.hint(format!("known keys here: {}", known.join(", "))),
-            }
-        }
-        kind if key.is_empty() => Failure::usage(format!("{at}: {kind}")),
-        kind => Failure::usage(format!("`{key}` in {at}: {kind}")),
     }
 }
 
@@ -338,6 +298,24 @@ mod tests {
                 "[mirror.repository]\nencryption = 'SSE'",
                 None,
                 "`mirror.repository.encryption`",
+                "",
+            ),
+            (
+                "[registries.'r']\nendpoint = 'https:///u:p@h'",
+                None,
+                "endpoint of registry r holds credentials",
+                "password_file",
+            ),
+            (
+                "[env.prod.aws]\nregoin = 'x'",
+                None,
+                "unknown key `regoin` in [env.prod]",
+                "did you mean `region`?",
+            ),
+            (
+                "[env.prod.mirror]\nconcurrency = 'x'",
+                Some("prod"),
+                "`mirror.concurrency` in [env.prod]",
                 "",
             ),
             ("[aws", None, "castlink.toml", ""),

@@ -19,7 +19,8 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint of `host`, with the settings that are made for it.
+    /// The endpoint of `host`, with the settings that are made for it. That they hold no
+    /// credentials was seen to when they were read.
     ///
     /// # Errors
     /// Exit 2 when the configured endpoint is not an http(s) URL.
@@ -31,13 +32,6 @@ impl Endpoint {
     }
 
     fn configured(host: &str, text: &str) -> Result<Self> {
-        // Also in text that is no URL: a malformed endpoint is quoted, a password never is.
-        if text.contains('@') {
-            return Err(Failure::usage(format!(
-                "credentials do not belong in the URL of registry {host}"
-            ))
-            .hint("set username, and password_file or password_env, next to endpoint"));
-        }
         let malformed = || {
             Failure::usage(format!("endpoint `{text}` of registry {host} is not a URL"))
                 .hint("write https://HOST[:PORT][/PREFIX]")
@@ -178,25 +172,6 @@ mod tests {
             "https://evil.example/",
         ] {
             assert!(!endpoint.owns(&Url::parse(other).unwrap()), "{other}");
-        }
-    }
-
-    #[test]
-    fn credentials_in_an_endpoint_are_refused_and_not_repeated() {
-        for text in [
-            "https://user:s3cret@harbor.corp/hub",
-            "https://s3cret@harbor.corp",
-            "user:s3cret@harbor.corp",
-        ] {
-            let settings = config::Registry {
-                endpoint: Some(text.into()),
-                ..config::Registry::default()
-            };
-            let err = Endpoint::of("ghcr.io", Some(&settings)).unwrap_err();
-            assert_eq!(err.exit(), castlink_core::Exit::Usage, "{text}");
-            assert!(err.one_line().contains("ghcr.io"), "{err}");
-            assert!(err.hint_text().unwrap().contains("password_file"), "{err}");
-            assert!(!format!("{err:?}").contains("s3cret"), "{err:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The registries of one run, opened when first used.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
@@ -99,6 +99,22 @@ impl Registries {
             .values()
             .map(|registry| registry.requests())
             .sum()
+    }
+
+    /// The same, apart for the registries that are called so, and for all others.
+    pub(crate) async fn requests_apart(&self, hosts: &BTreeSet<&str>) -> (u64, u64) {
+        let open = self.open.lock().await;
+        let counted = open.values().map(|registry| {
+            let there = hosts.contains(registry.host());
+            (there, registry.requests())
+        });
+        counted.fold(
+            (0, 0),
+            |(there, others), (is_there, number)| match is_there {
+                true => (there + number, others),
+                false => (there, others + number),
+            },
+        )
     }
 
     /// How often any of them has said that it is too much.
