@@ -66,13 +66,13 @@ impl Bar {
     }
 }
 
-/// Every bar that these results can tell about.
+/// Every bar that these results can tell about; with small layers, requests alone.
 pub(super) fn judge(results: &Results) -> Vec<Bar> {
-    let mut bars: Vec<_> = RATIOS
-        .iter()
-        .filter_map(|bar| ratio(results, *bar))
-        .collect();
-    bars.extend(absolutes(results));
+    let mut bars = Vec::new();
+    if !results.quick {
+        bars.extend(RATIOS.iter().filter_map(|bar| ratio(results, *bar)));
+        bars.extend(absolutes(results));
+    }
     bars.extend(requests(results));
     bars
 }

@@ -2,8 +2,7 @@
 //!
 //! The kernel adds a child's resources up for the process that waits for it, and counts
 //! the parent's memory as the child's until the child has become its program. Hence the
-//! helper: this executable once more, as `castlink-bench exec`, which does nothing else and
-//! is small.
+//! helper, `castlink-bench exec`, which does nothing else and is small.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,6 +17,8 @@ use wait4::Wait4;
 
 use crate::process::{self, Spec};
 
+/// The helper's executable.
+const HELPER: &str = "castlink-bench";
 /// The helper's verb.
 pub const VERB: &str = "exec";
 /// No tool needs longer for one run.
@@ -57,8 +58,7 @@ pub async fn run(job: &Job, dir: &Path) -> Result<Usage> {
     let (order, result) = (dir.join("job.json"), dir.join("usage.json"));
     drop(fs::remove_file(&result));
     fs::write(&order, serde_json::to_vec(job)?)?;
-    let helper = std::env::current_exe().context("cannot tell the running executable")?;
-    let mut child = Spec::new("helper", helper, dir)
+    let mut child = Spec::new("helper", process::binary(HELPER)?, dir)
         .arg(VERB)
         .arg(&order)
         .arg(&result)
