@@ -254,7 +254,7 @@ async fn some_connections_are_cut_and_never_pass_more_than_they_may() {
     for _ in 0..30 {
         short += u64::from(exchange(&proxy, &bytes).await.len() < bytes.len());
     }
-    assert!((3..20).contains(&short), "{short} of 30 were cut");
+    assert_eq!(short, 9);
     process::wait_until(
         "the cut connections",
         std::time::Duration::from_secs(10),
@@ -287,7 +287,7 @@ async fn refused_connections_say_when_to_come_back() {
             assert!(answer.starts_with("GET /v2/"), "{answer}");
         }
     }
-    assert!((2..25).contains(&refused), "{refused} of 60 were refused");
+    assert_eq!(refused, 9);
     assert_eq!(proxy.traffic.broken(), refused);
     server.abort();
 }

@@ -120,12 +120,11 @@ fn measure(job: &Job, command: &[String], usage: &mut Usage) -> Result<()> {
     Ok(())
 }
 
-/// The end of a tool's output, on one line.
+/// The last line of a tool's output, or the beginning of it.
 pub(super) fn last_words(log: &Path) -> String {
+    const ENOUGH: usize = 200;
     let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<_> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    lines[lines.len().saturating_sub(3)..].join(" | ")
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let last = lines.next_back().unwrap_or("no output");
+    last.chars().take(ENOUGH).collect()
 }

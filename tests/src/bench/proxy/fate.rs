@@ -1,5 +1,8 @@
 //! Which connections of a broken network break, and how: decided by a seed and the
 //! connection's number alone, so that a run can be had again.
+//!
+//! The share is exact in every block of connections: a tool that opens few of them is
+//! neither spared nor hit by luck.
 
 use std::time::Duration;
 
@@ -17,12 +20,12 @@ pub enum Trouble {
     Refusals,
 }
 
-/// Of a hundred connections, how many are cut.
-const CUT_PERCENT: u64 = 30;
+/// So many of how many connections are cut.
+const CUT: (u64, u64) = (3, 10);
 /// Where they are cut, at most.
 const CUT_BYTES: u64 = 20_000_000;
-/// Of a hundred new connections, how many are refused.
-const REFUSED_PERCENT: u64 = 15;
+/// So many of how many new connections are refused.
+const REFUSED: (u64, u64) = (3, 20);
 /// What a refusal asks to wait.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -41,22 +44,32 @@ pub(super) enum Fate {
 
 /// The fate of connection number `number`.
 pub(super) fn fate(trouble: Trouble, seed: u64, number: u64) -> Fate {
-    let draw = |what: u8, below: u64| {
-        let mut hash = Sha256::new();
-        hash.update(seed.to_le_bytes());
-        hash.update(number.to_le_bytes());
-        hash.update([what]);
-        let bytes: [u8; 32] = hash.finalize().into();
-        u64::from_le_bytes(std::array::from_fn(|index| bytes[index])) % below
-    };
+    let draw = |what| draw(seed, number, what);
     match trouble {
-        Trouble::Cuts if draw(0, 100) < CUT_PERCENT => Fate::Cut {
-            after: draw(1, CUT_BYTES),
-            reset: draw(2, 2) == 0,
+        Trouble::Cuts if chosen(CUT, seed, number) => Fate::Cut {
+            after: draw(1) % CUT_BYTES,
+            reset: draw(2) % 2 == 0,
         },
-        Trouble::Refusals if draw(0, 100) < REFUSED_PERCENT => Fate::Refused,
+        Trouble::Refusals if chosen(REFUSED, seed, number) => Fate::Refused,
         _ => Fate::Lives,
     }
+}
+
+/// Whether a connection is among the `some` of its block of `all` that draw the least.
+fn chosen((some, all): (u64, u64), seed: u64, number: u64) -> bool {
+    let own = draw(seed, number, 0);
+    let first = number - number % all;
+    let smaller = (first..first + all).filter(|other| draw(seed, *other, 0) < own);
+    (smaller.count() as u64) < some
+}
+
+fn draw(seed: u64, number: u64, what: u8) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    hash.update(number.to_le_bytes());
+    hash.update([what]);
+    let bytes: [u8; 32] = hash.finalize().into();
+    u64::from_le_bytes(std::array::from_fn(|index| bytes[index]))
 }
 
 #[cfg(test)]
@@ -71,12 +84,12 @@ mod tests {
 
     #[test]
     fn as_many_break_as_should() {
-        let cut = |fate: &Fate| matches!(fate, Fate::Cut { .. });
-        let cuts = fates(Trouble::Cuts, 1).into_iter().filter(cut).count();
-        assert!((2_800..3_200).contains(&cuts), "{cuts}");
-        let refused = |fate: &&Fate| **fate == Fate::Refused;
-        let refusals = fates(Trouble::Refusals, 1).iter().filter(refused).count();
-        assert!((1_350..1_650).contains(&refusals), "{refusals}");
+        for (trouble, some, all) in [(Trouble::Cuts, 3, 10), (Trouble::Refusals, 3, 20)] {
+            for block in fates(trouble, 1).chunks(all) {
+                let broken = block.iter().filter(|fate| **fate != Fate::Lives);
+                assert_eq!(broken.count(), some, "{block:?}");
+            }
+        }
         assert!(
             fates(Trouble::None, 1)
                 .iter()
