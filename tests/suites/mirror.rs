@@ -10,6 +10,8 @@ mod fixture;
 mod iam;
 #[path = "mirror/lists.rs"]
 mod lists;
+#[path = "mirror/platforms.rs"]
+mod platforms;
 #[path = "mirror/pushes.rs"]
 mod pushes;
 #[path = "mirror/repositories.rs"]

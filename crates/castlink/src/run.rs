@@ -103,17 +103,7 @@ mod tests {
     use super::*;
 
     fn push(exit: Exit, statuses: &[MirrorStatus]) -> Done {
-        let record = |status: &MirrorStatus| {
-            Record::Mirrored(Mirrored {
-                source: "a".into(),
-                target: "b".into(),
-                digest: None,
-                platforms: Vec::new(),
-                status: *status,
-                bytes: 0,
-                error: None,
-            })
-        };
+        let record = |status: &MirrorStatus| Record::Mirrored(Mirrored::new("a", "b", *status));
         Done {
             name: "push",
             exit,

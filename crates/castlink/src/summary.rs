@@ -263,17 +263,13 @@ mod tests {
     fn push() -> Done {
         let image = |source: &str, status, error: Option<&str>| {
             Record::Mirrored(Mirrored {
-                source: source.into(),
-                target: format!("ECR/{source}"),
-                digest: None,
-                platforms: Vec::new(),
-                status,
                 bytes: 1_500_000,
                 error: error.map(|message| ErrorInfo {
                     code: "failed".into(),
                     message: message.into(),
                     hint: Some("check the tag".into()),
                 }),
+                ..Mirrored::new(source, format!("ECR/{source}"), status)
             })
         };
         Done {

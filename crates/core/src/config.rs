@@ -112,6 +112,8 @@ pub struct Mirror {
     pub layout: Layout,
     /// Create missing ECR repositories.
     pub create_repos: bool,
+    /// Platforms to take, as os/arch[/variant]; empty = all, byte for byte.
+    pub platforms: Vec<String>,
     /// Settings of ECR repositories.
     pub repository: Repository,
     /// The most blobs under way at once; how many pay is found while copying.
@@ -196,6 +198,7 @@ impl Default for Mirror {
             also_to: Vec::new(),
             layout: Layout::Full,
             create_repos: true,
+            platforms: Vec::new(),
             repository: Repository::default(),
             concurrency: 32,
             stall: 30,

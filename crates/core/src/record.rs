@@ -58,6 +58,10 @@ pub struct Mirrored {
     /// Platforms in it (`linux/arm64`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<String>,
+    /// Present when only some platforms were taken: the target has a filtered index then,
+    /// under `digest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filtered: Option<Box<Filtered>>,
     /// How it ended.
     pub status: MirrorStatus,
     /// Bytes that were sent to the target for it.
@@ -66,6 +70,33 @@ pub struct Mirrored {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
+}
+
+/// What a filtered index was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filtered {
+    /// The digest of the whole index, at the source.
+    pub source_digest: String,
+    /// The platforms in it that were not taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+}
+
+impl Mirrored {
+    /// An image that ended so, and nothing more to say about it.
+    #[must_use]
+    pub fn new(source: impl Into<String>, target: impl Into<String>, status: MirrorStatus) -> Self {
+        Self {
+            source: source.into(),
+            target: target.into(),
+            digest: None,
+            platforms: Vec::new(),
+            filtered: None,
+            status,
+            bytes: 0,
+            error: None,
+        }
+    }
 }
 
 /// How mirroring one image ended.

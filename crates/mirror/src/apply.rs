@@ -15,8 +15,9 @@ use crate::{
     engine::{self, Tally},
     input::{self, Request},
     lock,
-    observe::{Depth, Destination, Observation, observe},
+    observe::{Depth, Destination, Observation, Scope, observe},
     plan::{self, Action, Plan},
+    platform::Selection,
     registry::Registries,
     report::{self, Ending, Report},
     upkeep,
@@ -32,6 +33,8 @@ pub(crate) struct World {
     pub(crate) requests: Vec<Request>,
     /// How repositories are to look.
     settings: Arc<Settings>,
+    /// Which platforms of it.
+    pub(crate) platforms: Selection,
 }
 
 impl World {
@@ -44,11 +47,13 @@ impl World {
             Some(file) => input::from_lock(file)?,
             None => input::gather(&images.references, &context.printer)?,
         };
+        let platforms = Selection::parse(&context.config.mirror.platforms)?;
         Ok(Self {
             registries: Arc::new(Registries::new(&context.config)),
             to: destinations(&context.config.mirror)?,
             requests,
             settings: Arc::new(Settings::load(&context.config.mirror.repository)?),
+            platforms,
         })
     }
 
@@ -58,7 +63,11 @@ impl World {
     /// As [`observe`].
     pub(crate) async fn observe(&mut self, depth: Depth) -> Result<Observation> {
         let requests = std::mem::take(&mut self.requests);
-        observe(&self.registries, &self.to, requests, depth).await
+        let scope = Scope {
+            depth,
+            platforms: &self.platforms,
+        };
+        observe(&self.registries, &self.to, requests, scope).await
     }
 
     /// Adds what was asked of either side.

@@ -132,6 +132,8 @@ pub(crate) struct Images {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: Option<u16>,
     #[command(flatten)]
+    travel: Travel,
+    #[command(flatten)]
     aws: AwsArgs,
 }
 
@@ -145,6 +147,14 @@ struct Target {
     /// Create missing ECR repositories [default: auto]
     #[arg(long, value_enum, value_name = "WHEN")]
     create_repos: Option<CreateRepos>,
+}
+
+/// What of an image travels.
+#[derive(Debug, Args)]
+pub(crate) struct Travel {
+    /// Platforms to take, as os/arch[/variant]; an index of more is filtered and gets another digest [default: all]
+    #[arg(long = "platform", value_name = "LIST", value_delimiter = ',')]
+    platforms: Vec<String>,
 }
 
 /// When to create repositories.
@@ -202,6 +212,16 @@ impl Images {
         if let Some(concurrency) = self.concurrency {
             mirror.concurrency = concurrency.into();
         }
+        self.travel.apply(mirror);
+    }
+}
+
+impl Travel {
+    /// Lays the flags over the configuration.
+    pub(crate) fn apply(&self, mirror: &mut config::Mirror) {
+        if !self.platforms.is_empty() {
+            mirror.platforms.clone_from(&self.platforms);
+        }
     }
 }
 
@@ -256,6 +276,10 @@ mod tests {
             "never",
             "--concurrency",
             "3",
+            "--platform",
+            "linux/amd64,linux/arm64",
+            "--platform",
+            "windows/amd64",
             "--region",
             "eu-west-1",
         ]);
@@ -266,6 +290,8 @@ mod tests {
         assert_eq!(config.mirror.layout, Layout::Full);
         assert!(!config.mirror.create_repos);
         assert_eq!(config.mirror.concurrency, 3);
+        let platforms = ["linux/amd64", "linux/arm64", "windows/amd64"];
+        assert_eq!(config.mirror.platforms, platforms);
         assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
     }
 }

@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, fmt};
 
 use bytes::Bytes;
 use oci_client::manifest::{
-    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
-    OCI_IMAGE_MEDIA_TYPE,
+    IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE,
+    IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
 use serde::Deserialize;
 
@@ -22,6 +22,12 @@ pub(crate) const MANIFEST_TYPES: [&str; 4] = [
     OCI_IMAGE_MEDIA_TYPE,
     IMAGE_MANIFEST_MEDIA_TYPE,
 ];
+
+/// Those of them that list other manifests.
+const INDEX_TYPES: [&str; 2] = [OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
+
+/// The configurations of container images: those say for which platform they are.
+const CONFIG_TYPES: [&str; 2] = [IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE];
 
 /// The largest manifest that is read (a limit of the reader, against hostile servers).
 pub(crate) const MAX_MANIFEST_READ: usize = 8 << 20;
@@ -68,6 +74,11 @@ pub(crate) struct Child {
     pub(crate) digest: Digest,
     /// `linux/arm64`; none for attestations (`unknown/unknown`) and entries without one.
     pub(crate) platform: Option<String>,
+    /// True for an index within the index.
+    pub(crate) nested: bool,
+    /// The entry that this one says something about: build tools put attestations beside
+    /// what they attest.
+    pub(crate) attests: Option<Digest>,
 }
 
 /// Why bytes are not a usable manifest.
@@ -121,6 +132,15 @@ impl Manifest {
         }
     }
 
+    /// The configuration of a container image; none for an index and for anything else
+    /// that is kept in the form of an image.
+    pub(crate) fn config(&self) -> Option<Blob> {
+        let raw: Raw = serde_json::from_slice(&self.bytes).ok()?;
+        let config = raw.config?;
+        let known = CONFIG_TYPES.contains(&config.media_type.as_str());
+        known.then(|| config.blob().ok())?
+    }
+
     /// The platforms of an index, in its order.
     pub(crate) fn platforms(&self) -> Vec<String> {
         self.children()
@@ -128,6 +148,12 @@ impl Manifest {
             .filter_map(|child| child.platform.clone())
             .collect()
     }
+}
+
+/// The platform that a configuration names.
+pub(crate) fn platform_of(config: &[u8]) -> Option<String> {
+    let platform: Platform = serde_json::from_slice(config).ok()?;
+    platform.text()
 }
 
 /// An image with everything below it.
@@ -182,6 +208,14 @@ struct Descriptor {
     #[serde(default)]
     urls: Vec<String>,
     platform: Option<Platform>,
+    annotations: Option<Annotations>,
+}
+
+/// What build tools say about an entry.
+#[derive(Deserialize)]
+struct Annotations {
+    #[serde(rename = "vnd.docker.reference.digest")]
+    reference: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -208,8 +242,7 @@ impl Raw {
             .as_deref()
             .or(said.filter(|said| MANIFEST_TYPES.contains(said)))
             .unwrap_or(shape);
-        let is_index =
-            [OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE].contains(&found);
+        let is_index = INDEX_TYPES.contains(&found);
         if self.schema_version == Some(1) || !MANIFEST_TYPES.contains(&found) {
             return Err(Malformed::Shape(format!(
                 "unsupported manifest type {found}"
@@ -238,7 +271,7 @@ impl Raw {
             .chain(self.layers.into_iter().flatten());
         let blobs = descriptors
             .filter(|descriptor| !descriptor.is_foreign())
-            .map(Descriptor::blob)
+            .map(|descriptor| descriptor.blob())
             .collect::<Result<_, _>>()?;
         Ok(Content::Image(blobs))
     }
@@ -251,24 +284,26 @@ impl Descriptor {
         restricted && !self.urls.is_empty()
     }
 
-    fn checked_digest(&self) -> Result<Digest, Malformed> {
-        Digest::parse(&self.digest)
-            .ok_or_else(|| Malformed::Shape(format!("malformed digest `{}`", self.digest)))
-    }
-
-    fn blob(self) -> Result<Blob, Malformed> {
+    fn blob(&self) -> Result<Blob, Malformed> {
         Ok(Blob {
-            digest: self.checked_digest()?,
+            digest: checked_digest(&self.digest)?,
             size: self.size,
         })
     }
 
     fn child(self) -> Result<Child, Malformed> {
+        let attests = self.annotations.and_then(|found| found.reference);
         Ok(Child {
-            digest: self.checked_digest()?,
+            digest: checked_digest(&self.digest)?,
             platform: self.platform.and_then(Platform::text),
+            nested: INDEX_TYPES.contains(&self.media_type.as_str()),
+            attests: attests.as_deref().and_then(Digest::parse),
         })
     }
+}
+
+fn checked_digest(text: &str) -> Result<Digest, Malformed> {
+    Digest::parse(text).ok_or_else(|| Malformed::Shape(format!("malformed digest `{text}`")))
 }
 
 impl Platform {

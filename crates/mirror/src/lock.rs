@@ -17,6 +17,7 @@ use crate::{
     content::{Digest, Tree},
     input::{self, Request},
     plan::Plan,
+    platform::Selection,
     registry::Registries,
     report::together,
     source,
@@ -131,8 +132,10 @@ async fn resolve_all(
 }
 
 async fn resolve(registries: &Registries, image: &ImageRef) -> Result<Locked> {
-    let resolved = source::resolve(registries, image).await?;
-    let (_, tree) = source::fetch(registries, &resolved).await?;
+    // What is locked is the image as it is; which platforms of it are copied is said then.
+    let all = Selection::default();
+    let resolved = source::resolve(registries, image, &all).await?;
+    let (_, tree) = source::fetch(registries, &resolved, &all).await?;
     Ok(Locked {
         source: image.clone(),
         digest: resolved.digest.to_string(),
@@ -302,7 +305,7 @@ pub(crate) async fn note_moved(registries: &Registries, plan: &Plan, printer: &P
     let asked = requests.filter_map(|request| {
         let locked = Digest::parse(request.locked.as_ref()?.digest()?)?;
         Some(async move {
-            let now = source::resolve(registries, &request.image)
+            let now = source::resolve(registries, &request.image, &Selection::default())
                 .await
                 .ok()?
                 .digest;

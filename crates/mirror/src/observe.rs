@@ -16,14 +16,24 @@ use crate::{
     ecr::{Drift, Settings, Template},
     input::Request,
     place::Place,
+    platform::Selection,
     registry::Registries,
-    source::{self, Resolved},
+    source::{self, Known, Origin, Resolved},
     target::{self, Holdings, Mounting, Selector},
     upkeep,
 };
 
 /// Images and repositories looked at together; the registries' own limits bound the requests.
 const AT_ONCE: usize = 64;
+
+/// What to look at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    /// How closely.
+    pub(crate) depth: Depth,
+    /// The platforms that count.
+    pub(crate) platforms: &'a Selection,
+}
 
 /// How closely to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +92,12 @@ pub(crate) struct Observed {
 pub(crate) struct Found {
     /// Where it can be read: the reference itself, or its twin.
     pub(crate) source: ImageRef,
-    /// What the reference stands for.
+    /// What the reference stands for: what the target is to have.
     pub(crate) digest: Digest,
+    /// What it was made from, when that is not what the source has.
+    pub(crate) origin: Option<Origin>,
+    /// Manifests that were read on the way.
+    pub(crate) known: Known,
     /// Everything below it; none when nothing below is of interest.
     pub(crate) tree: Option<Arc<Tree>>,
 }
@@ -97,14 +111,14 @@ pub(crate) async fn observe(
     registries: &Registries,
     to: &[Destination],
     requests: Vec<Request>,
-    depth: Depth,
+    scope: Scope<'_>,
 ) -> Result<Observation> {
     let Named { copies, standing } = name(to, requests)?;
     let targets = copies.iter().map(|(_, target)| target);
     let asked = roots(targets.chain(standing.iter().map(|request| &request.image)));
     let sources = copies.iter().map(|(request, _)| request.source()).collect();
     let (found, targets) = tokio::join!(
-        resolve_all(registries, sources),
+        resolve_all(registries, sources, scope.platforms),
         hold_all(registries, asked)
     );
     let images = copies.into_iter().map(|(request, target)| Observed {
@@ -118,8 +132,8 @@ pub(crate) async fn observe(
         targets,
         ..Observation::default()
     };
-    observation.read_trees(registries, depth).await;
-    let missing = match depth {
+    observation.read_trees(registries, scope).await;
+    let missing = match scope.depth {
         Depth::Changed => upkeep::missing(&observation),
         Depth::All => BTreeSet::new(),
     };
@@ -175,15 +189,11 @@ fn roots<'a>(targets: impl Iterator<Item = &'a ImageRef>) -> Asked {
 async fn resolve_all(
     registries: &Registries,
     images: HashSet<&ImageRef>,
+    platforms: &Selection,
 ) -> HashMap<ImageRef, Result<Found, Shared>> {
     let resolve = |image: ImageRef| async move {
-        let found = source::resolve(registries, &image).await;
-        let found = found.map_err(Arc::new).map(|resolved| Found {
-            source: resolved.source,
-            digest: resolved.digest,
-            tree: None,
-        });
-        (image, found)
+        let resolved = source::resolve(registries, &image, platforms).await;
+        (image, resolved.map(Found::from).map_err(Arc::new))
     };
     stream::iter(images.into_iter().cloned().map(resolve))
         .buffer_unordered(AT_ONCE)
@@ -224,17 +234,32 @@ async fn hold(
     })
 }
 
+impl From<Resolved> for Found {
+    fn from(resolved: Resolved) -> Self {
+        Self {
+            source: resolved.source,
+            digest: resolved.digest,
+            origin: resolved.origin,
+            known: resolved.known,
+            tree: None,
+        }
+    }
+}
+
 impl Observation {
-    async fn read_trees(&mut self, registries: &Registries, depth: Depth) {
+    async fn read_trees(&mut self, registries: &Registries, scope: Scope<'_>) {
         let targets = &self.targets;
-        let wanted = |image: &&mut Observed| depth == Depth::All || image.differs(targets);
+        let wanted = |image: &&mut Observed| scope.depth == Depth::All || image.differs(targets);
         let mut images: Vec<_> = self.images.iter_mut().filter(wanted).collect();
         let trees: HashMap<ImageRef, Resolved> = images
             .iter()
             .filter_map(|image| Some((image.request.image.clone(), image.resolved()?)))
             .collect();
         let read = trees.into_iter().map(|(image, resolved)| async move {
-            (image, source::fetch(registries, &resolved).await)
+            (
+                image,
+                source::fetch(registries, &resolved, scope.platforms).await,
+            )
         });
         let read: HashMap<_, _> = stream::iter(read)
             .buffer_unordered(AT_ONCE)
@@ -273,6 +298,8 @@ impl Observed {
         Some(Resolved {
             source: found.source.clone(),
             digest: found.digest.clone(),
+            origin: found.origin.clone(),
+            known: found.known.clone(),
         })
     }
 

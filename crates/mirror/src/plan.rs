@@ -14,6 +14,7 @@ use crate::{
     input::Request,
     observe::Shared,
     place::Place,
+    source::Origin,
 };
 
 mod decide;
@@ -46,6 +47,8 @@ pub(crate) struct ImageStep {
     pub(crate) request: Request,
     /// Its name at the target.
     pub(crate) target: ImageRef,
+    /// What its index is made from, when it is not the source's own.
+    pub(crate) origin: Option<Origin>,
     /// What to do about it.
     pub(crate) action: Action,
 }

@@ -7,13 +7,14 @@ use castlink_core::{
     Exit, Printer,
     app::Outcome,
     printer::{bytes, count, symbol, table},
-    record::{Check, CheckStatus, ErrorInfo, MirrorStatus, Mirrored, Record},
+    record::{Check, CheckStatus, ErrorInfo, Filtered, MirrorStatus, Mirrored, Record},
 };
 
 use crate::{
     content::Digest,
     observe::Shared,
     plan::{Action, Copy, ImageStep, Plan, Totals},
+    source::Origin,
 };
 
 /// How an image ended, or would.
@@ -189,7 +190,7 @@ impl Row {
             record.source.clone(),
             digest,
             size,
-            record.platforms.join(" "),
+            platforms(record),
         ];
         if with_registry {
             cells.insert(3, self.registry().to_owned());
@@ -216,13 +217,12 @@ pub(crate) fn together(exits: impl Iterator<Item = Exit>) -> Exit {
 
 fn record(image: &ImageStep, copy: Option<&Copy>, ending: &Ending<'_>) -> (Mirrored, Exit) {
     let mut record = Mirrored {
-        source: image.request.image.to_string(),
-        target: image.target.to_string(),
-        digest: None,
-        platforms: Vec::new(),
-        status: MirrorStatus::Present,
-        bytes: 0,
-        error: None,
+        filtered: image.origin.as_ref().map(filtered),
+        ..Mirrored::new(
+            image.request.image.to_string(),
+            image.target.to_string(),
+            MirrorStatus::Present,
+        )
     };
     let mut exit = Exit::Done;
     let mut fail = |record: &mut Mirrored, failure: &Shared| {
@@ -259,16 +259,46 @@ fn record(image: &ImageStep, copy: Option<&Copy>, ending: &Ending<'_>) -> (Mirro
     (record, exit)
 }
 
+/// The platforms, and when the index was filtered, that it was.
+fn platforms(record: &Mirrored) -> String {
+    let mut text = record.platforms.join(" ");
+    if let Some(note) = filter_note(record) {
+        text.push_str(&format!(" ({note})"));
+    }
+    text
+}
+
+/// What to know of an index that is not the source's own.
+fn filter_note(record: &Mirrored) -> Option<String> {
+    let filtered = record.filtered.as_ref()?;
+    let source = Digest::parse(&filtered.source_digest)?;
+    Some(format!(
+        "filtered index: {} of {} platforms, digest differs from the source's {}",
+        record.platforms.len(),
+        record.platforms.len() + filtered.left_out.len(),
+        source.short(),
+    ))
+}
+
+fn filtered(origin: &Origin) -> Box<Filtered> {
+    Box::new(Filtered {
+        source_digest: origin.digest.to_string(),
+        left_out: origin.left_out.clone(),
+    })
+}
+
 fn sentence(record: &Mirrored) -> String {
     let error = |error: &Option<ErrorInfo>| {
         error
             .as_ref()
             .map_or_else(String::new, |error| error.message.clone())
     };
+    let filtered = filter_note(record).map_or_else(String::new, |note| format!("; {note}"));
+    let (source, size) = (&record.source, bytes(record.bytes));
     match record.status {
-        MirrorStatus::Copied => format!("copied {} ({})", record.source, bytes(record.bytes)),
-        MirrorStatus::Present => format!("present {}", record.source),
-        MirrorStatus::Planned => format!("to copy {} ({})", record.source, bytes(record.bytes)),
+        MirrorStatus::Copied => format!("copied {source} ({size}){filtered}"),
+        MirrorStatus::Present => format!("present {source}{filtered}"),
+        MirrorStatus::Planned => format!("to copy {source} ({size}){filtered}"),
         MirrorStatus::Conflict => format!("conflict {}", error(&record.error)),
         MirrorStatus::Failed => format!("failed {}", error(&record.error)),
     }

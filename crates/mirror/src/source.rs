@@ -1,12 +1,16 @@
-//! Reading the source side: what a reference stands for, and everything below it.
+//! Reading the source side: what a reference stands for, and everything below it. With a
+//! selection of platforms: source/selected.rs.
 
-use std::collections::HashSet;
+mod selected;
+
+use std::collections::{BTreeMap, HashSet};
 
 use castlink_core::{Failure, ImageRef, Result};
 use futures::future::{BoxFuture, FutureExt as _, try_join_all};
 
 use crate::{
     content::{Digest, Manifest, Tree},
+    platform::Selection,
     registry::{Registries, error::Kind},
 };
 
@@ -21,23 +25,50 @@ const MAX_MANIFESTS: usize = 512;
 pub(crate) struct Resolved {
     /// Where it is read: the reference itself, or its twin.
     pub(crate) source: ImageRef,
-    /// What it stands for.
+    /// What it stands for, with the platforms that are wanted.
     pub(crate) digest: Digest,
+    /// What it was made from, when that is not the source's own.
+    pub(crate) origin: Option<Origin>,
+    /// Manifests that need not be read any more.
+    pub(crate) known: Known,
 }
 
-/// The digest that `image` stands for. A pinned reference answers by itself.
+/// The index that a filtered one was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Its digest at the source.
+    pub(crate) digest: Digest,
+    /// The platforms that are not wanted.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// Manifests that were read or made, by their digests.
+pub(crate) type Known = BTreeMap<Digest, Manifest>;
+
+/// The digest that `image` stands for when only what `selection` wants of it counts. A
+/// pinned reference answers by itself when that is everything.
 ///
 /// # Errors
 /// When the registry has no such image, does not let us see it, or cannot be reached, and
-/// neither does the twin.
-pub(crate) async fn resolve(registries: &Registries, image: &ImageRef) -> Result<Resolved> {
-    if let Some(digest) = image.digest() {
-        let digest = Digest::parse(digest).ok_or_else(|| {
+/// neither does the twin. When the image lacks a platform, or is pinned to more than is wanted.
+pub(crate) async fn resolve(
+    registries: &Registries,
+    image: &ImageRef,
+    selection: &Selection,
+) -> Result<Resolved> {
+    let pinned = image.digest().map(|digest| {
+        Digest::parse(digest).ok_or_else(|| {
             Failure::usage(format!("{image}: digest algorithms are sha256 and sha512"))
-        })?;
-        let source = image.clone();
-        return Ok(Resolved { source, digest });
+        })
+    });
+    match pinned.transpose()? {
+        _ if !selection.is_all() => selected::resolve(registries, image, selection).await,
+        Some(digest) => Ok(Resolved::whole(image, digest)),
+        None => resolve_tag(registries, image).await,
     }
+}
+
+async fn resolve_tag(registries: &Registries, image: &ImageRef) -> Result<Resolved> {
     with_twin(image, async |source| {
         let registry = registries.get(source.registry()).await?;
         let head = registry
@@ -45,19 +76,23 @@ pub(crate) async fn resolve(registries: &Registries, image: &ImageRef) -> Result
             .await;
         let digest = match head.map_err(Tried::of)? {
             Some(digest) => digest,
-            None => {
-                let manifest = registry
-                    .get_manifest(source.repository(), source.selector())
-                    .await;
-                manifest.map_err(Tried::of)?.digest
-            }
+            None => get(registries, source, source.selector()).await?.digest,
         };
-        Ok(Resolved {
-            source: source.clone(),
-            digest,
-        })
+        Ok(Resolved::whole(source, digest))
     })
     .await
+}
+
+impl Resolved {
+    /// The image as it is at the source.
+    fn whole(source: &ImageRef, digest: Digest) -> Self {
+        Self {
+            source: source.clone(),
+            digest,
+            origin: None,
+            known: Known::new(),
+        }
+    }
 }
 
 /// Everything below `resolved`, read by digest: a tag that moves meanwhile mixes nothing.
@@ -67,9 +102,11 @@ pub(crate) async fn resolve(registries: &Registries, image: &ImageRef) -> Result
 pub(crate) async fn fetch(
     registries: &Registries,
     resolved: &Resolved,
+    selection: &Selection,
 ) -> Result<(ImageRef, Tree)> {
     with_twin(&resolved.source, async |source| {
-        let tree = read_tree(registries, source, &resolved.digest).await?;
+        let tree = read_tree(registries, source, resolved).await?;
+        selected::check_single(registries, source, &tree.root, selection).await?;
         Ok((source.clone(), tree))
     })
     .await
@@ -78,9 +115,10 @@ pub(crate) async fn fetch(
 async fn read_tree(
     registries: &Registries,
     source: &ImageRef,
-    digest: &Digest,
+    resolved: &Resolved,
 ) -> Result<Tree, Tried> {
-    let mut read = read(registries, source, digest.clone(), 0).await?;
+    let known = &resolved.known;
+    let mut read = read(registries, source, known, resolved.digest.clone(), 0).await?;
     let root = read.pop().expect("what was asked for comes last");
     let mut seen = HashSet::from([root.digest.clone()]);
     read.retain(|manifest| seen.insert(manifest.digest.clone()));
@@ -91,29 +129,43 @@ async fn read_tree(
 fn read<'a>(
     registries: &'a Registries,
     source: &'a ImageRef,
+    known: &'a Known,
     digest: Digest,
     depth: usize,
 ) -> BoxFuture<'a, Result<Vec<Manifest>, Tried>> {
     async move {
-        let registry = registries.get(source.registry()).await?;
-        let manifest = registry
-            .get_manifest(source.repository(), digest.as_str())
-            .await
-            .map_err(Tried::of)?;
+        let manifest = match known.get(&digest) {
+            Some(manifest) => manifest.clone(),
+            None => get(registries, source, digest.as_str()).await?,
+        };
         let children = manifest.children();
         if children.len() > MAX_MANIFESTS || (depth >= MAX_DEPTH && !children.is_empty()) {
-            return Err(Tried::Final(Failure::failed(format!(
-                "{source}: the index is too large or nested too deep"
-            ))));
+            return Err(too_deep(source));
         }
         let below = children
             .iter()
-            .map(|child| read(registries, source, child.digest.clone(), depth + 1));
+            .map(|child| read(registries, source, known, child.digest.clone(), depth + 1));
         let mut all: Vec<Manifest> = try_join_all(below).await?.into_iter().flatten().collect();
         all.push(manifest);
         Ok(all)
     }
     .boxed()
+}
+
+async fn get(
+    registries: &Registries,
+    source: &ImageRef,
+    selector: &str,
+) -> Result<Manifest, Tried> {
+    let registry = registries.get(source.registry()).await?;
+    let manifest = registry.get_manifest(source.repository(), selector).await;
+    manifest.map_err(Tried::of)
+}
+
+fn too_deep(source: &ImageRef) -> Tried {
+    Tried::Final(Failure::failed(format!(
+        "{source}: the index is too large or nested too deep"
+    )))
 }
 
 /// How one source failed.

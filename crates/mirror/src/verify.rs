@@ -11,8 +11,10 @@ use castlink_core::{
 use crate::{
     apply::World,
     args::Images,
+    content::Digest,
     observe::Depth,
     plan::{self, Action, Copy, ImageStep},
+    source::Origin,
 };
 
 mod gaps;
@@ -27,6 +29,12 @@ use gaps::Gaps;
 /// As for `copy`; what differs is in the report, and the exit is 3.
 pub(crate) async fn run(images: &Images, context: Context) -> Result<Outcome> {
     let mut world = World::new(images, &context)?;
+    if images.locked.lock.is_some() && !world.platforms.is_all() {
+        return Err(Failure::usage(
+            "`verify --lock` compares whole images, not some of their platforms",
+        )
+        .hint("leave the platforms out, or verify against the source, without `--lock`"));
+    }
     let (findings, model) = match images.locked.lock {
         Some(_) => (locked::findings(&world).await?, "as locked"),
         None => {
@@ -125,7 +133,7 @@ impl Finding {
                 Self::good(source, target, format!("at the target, {digest}"))
             }
             Action::Keep { digest, .. } => {
-                Self::good(source, target, format!("same content, {digest}"))
+                Self::good(source, target, same(digest, image.origin.as_ref()))
             }
             Action::Brought { .. } => Self::bad(source, target, "not what its source has".into())
                 .hint("run castlink-mirror copy with the source's name"),
@@ -156,6 +164,16 @@ impl Finding {
             },
             hint: self.hint.clone(),
         }
+    }
+}
+
+fn same(digest: &Digest, origin: Option<&Origin>) -> String {
+    match origin {
+        Some(origin) => format!(
+            "the platforms selected, {digest}; without {}",
+            origin.left_out.join(", ")
+        ),
+        None => format!("same content, {digest}"),
     }
 }
 

@@ -6,13 +6,8 @@ const ECR: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 
 fn mirrored(source: &str, status: MirrorStatus) -> Input {
     Input::Record(Record::Mirrored(Mirrored {
-        source: source.into(),
-        target: format!("{ECR}/{source}"),
-        digest: None,
         platforms: vec!["linux/amd64".into()],
-        status,
-        bytes: 0,
-        error: None,
+        ..Mirrored::new(source, format!("{ECR}/{source}"), status)
     }))
 }
 

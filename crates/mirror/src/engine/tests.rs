@@ -14,8 +14,9 @@ use super::{Tally, run};
 use crate::{
     content::Digest,
     input::Request,
-    observe::{Depth, Destination, Observation, observe},
+    observe::{Depth, Destination, Observation, Scope, observe},
     plan::{Plan, plan},
+    platform::Selection,
     registry::{
         Registries,
         liar::{Asked, HOST, Liar, Reply, config},
@@ -59,14 +60,12 @@ async fn look(registries: &Registries, images: &[&str], depth: Depth) -> Observa
         optional: false,
         locked: None,
     };
-    observe(
-        registries,
-        &[to],
-        images.iter().map(request).collect(),
+    let scope = Scope {
         depth,
-    )
-    .await
-    .unwrap()
+        platforms: &Selection::default(),
+    };
+    let requests = images.iter().map(request).collect();
+    observe(registries, &[to], requests, scope).await.unwrap()
 }
 
 fn noise(seed: usize, length: usize) -> Vec<u8> {

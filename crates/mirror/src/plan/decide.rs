@@ -81,6 +81,7 @@ impl Planner<'_> {
         self.plan.images.push(ImageStep {
             request: image.request,
             target: image.target,
+            origin: image.found.ok().and_then(|found| found.origin),
             action,
         });
     }
@@ -96,6 +97,7 @@ impl Planner<'_> {
                 ))));
             }
         };
+        check_pinned(image, &found)?;
         self.claim(&place, image, &found)?;
         // Nothing below was read: the target has it.
         let Some(tree) = found.tree.clone() else {
@@ -127,6 +129,7 @@ impl Planner<'_> {
         self.plan.images.push(ImageStep {
             target: request.image.clone(),
             request,
+            origin: None,
             action,
         });
     }
@@ -323,6 +326,25 @@ fn selector(image: &Observed, found: &Found, holdings: &Holdings) -> Result<Stri
         ))
         .hint("mirror under another tag, delete the image in ECR, or make the tag mutable"),
     ))
+}
+
+/// A name with a digest promises that digest, which a filtered index does not have.
+fn check_pinned(image: &Observed, found: &Found) -> Result<(), Shared> {
+    let (Some(_), Some(_)) = (image.target.digest(), &found.origin) else {
+        return Ok(());
+    };
+    let source = &image.request.image;
+    let failure = Failure::usage(format!(
+        "{source} is pinned to an index of more platforms: without them it would be another"
+    ));
+    let children = found
+        .tree
+        .as_ref()
+        .map_or(&[][..], |tree| tree.root.children());
+    Err(Arc::new(failure.hint(match children {
+        [only] => format!("pin what is in it, {}, or mirror all of it", only.digest),
+        _ => "mirror all of its platforms, or the image by its tag alone".to_owned(),
+    })))
 }
 
 fn is_in_place(image: &Observed, found: &Found, holdings: &Holdings) -> bool {

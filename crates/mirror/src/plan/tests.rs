@@ -51,6 +51,8 @@ impl World {
         let found = Found {
             source: format!("s.example/{name}").parse().unwrap(),
             digest: tree.root.digest.clone(),
+            origin: None,
+            known: BTreeMap::new(),
             tree: Some(Arc::new(tree)),
         };
         self.observe(name, Ok(found));
