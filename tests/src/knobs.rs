@@ -44,6 +44,8 @@ pub struct Knobs {
     /// A push that cannot be (no repository, no permission to begin it) is answered by closing
     /// the connection.
     pub hang_up: bool,
+    /// Types of attached artifacts that the registry refuses, as ECR refuses some of them.
+    pub refused_artifacts: BTreeSet<String>,
     /// Blob reads are answered with a redirect to the object store, as ECR's are.
     pub redirect_blobs: bool,
     /// The server and CA that `eks:DescribeCluster` names; moto's inventions when absent.
@@ -77,6 +79,7 @@ impl Default for Knobs {
             put_image_rate: 10.0,
             put_image_burst: 10.0,
             hang_up: false,
+            refused_artifacts: BTreeSet::new(),
             redirect_blobs: true,
             cluster: None,
         }

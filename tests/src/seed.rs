@@ -5,6 +5,7 @@
 //! every public host: a host is the first part of the repository's path, as in a proxy
 //! cache.
 
+mod attach;
 mod defaults;
 mod gone;
 mod image;
@@ -20,6 +21,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use oci_client::Reference;
 use tokio::sync::Mutex as AsyncMutex;
 
+pub use attach::Via;
 pub use defaults::{LIBRARY, MIRROR, defaults};
 pub use image::{Image, Stack};
 pub use layer::{Layer, Layers};

@@ -48,6 +48,9 @@ pub(super) async fn put(
         return Err(Refusal::throttled());
     }
     let image = receive(incoming, body).await?;
+    if refuses(gate, &image) {
+        return Err(invalid("Invalid JSON syntax"));
+    }
     let tag = match reference.split_once(':') {
         Some(_) if reference == image.digest => None,
         Some(_) => {
@@ -67,11 +70,6 @@ pub(super) async fn put(
 }
 
 async fn receive(incoming: &Incoming, body: Body) -> Result<Image, Refusal> {
-    let invalid = |why: &str| {
-        Refusal::unsupported(format!(
-            "Invalid parameter at 'ImageManifest' failed to satisfy constraint: '{why}'"
-        ))
-    };
     let bytes: Bytes = to_bytes(body, MAX_MANIFEST)
         .await
         .map_err(|_| invalid("Member must have length less than or equal to 4194304"))?;
@@ -80,6 +78,19 @@ async fn receive(incoming: &Incoming, body: Body) -> Result<Image, Refusal> {
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     Image::new(kind.unwrap_or_default(), bytes).ok_or_else(|| invalid("Invalid JSON syntax"))
+}
+
+fn invalid(why: &str) -> Refusal {
+    Refusal::unsupported(format!(
+        "Invalid parameter at 'ImageManifest' failed to satisfy constraint: '{why}'"
+    ))
+}
+
+/// Some artifacts with a subject are not taken, whatever the documentation says.
+fn refuses(gate: &Gate, image: &Image) -> bool {
+    let refused = gate.ecr().knobs().refused_artifacts;
+    let kind = image.parts.artifact_type.as_ref();
+    image.parts.subject.is_some() && kind.is_some_and(|kind| refused.contains(kind))
 }
 
 /// What ECR asks of a manifest before it takes it.

@@ -63,7 +63,7 @@ impl Document {
         }
     }
 
-    fn descriptor(&self) -> Value {
+    pub(super) fn descriptor(&self) -> Value {
         json!({"mediaType": self.media_type, "digest": self.digest, "size": self.bytes.len()})
     }
 }
@@ -279,14 +279,24 @@ fn attach(image: &mut Image, name: &str) {
         let attached = artifact(image, kind, &bill, more);
         let mut entry = attached.descriptor();
         entry["artifactType"] = json!(kind);
-        let list = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]});
         image.manifests.push(attached);
-        image.beside.push((tag, Document::new(OCI_INDEX, &list)));
+        image.beside.push((tag, list(&[entry])));
     }
 }
 
 /// A manifest over one blob of some type, with `more` fields; its blobs go to the image's.
 fn artifact(image: &mut Image, kind: &'static str, content: &Value, more: Value) -> Document {
+    let (manifest, blobs) = lone_artifact(kind, content, more);
+    image.blobs.extend(blobs);
+    manifest
+}
+
+/// A manifest over one blob of some type, with `more` fields, and its blobs.
+pub(super) fn lone_artifact(
+    kind: &'static str,
+    content: &Value,
+    more: Value,
+) -> (Document, [(String, Bytes); 2]) {
     let config = Document::new(EMPTY, &json!({}));
     let layer = Document::new(kind, content);
     let mut manifest = json!({
@@ -298,7 +308,12 @@ fn artifact(image: &mut Image, kind: &'static str, content: &Value, more: Value)
     for (key, value) in more.as_object().into_iter().flatten() {
         manifest[key] = value.clone();
     }
-    image.blobs.push((config.digest, config.bytes));
-    image.blobs.push((layer.digest, layer.bytes));
-    Document::new(OCI_MANIFEST, &manifest)
+    let blobs = [config, layer].map(|blob| (blob.digest, blob.bytes));
+    (Document::new(OCI_MANIFEST, &manifest), blobs)
+}
+
+/// An index over `entries`.
+pub(super) fn list(entries: &[Value]) -> Document {
+    let list = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+    Document::new(OCI_INDEX, &list)
 }

@@ -17,6 +17,10 @@ use super::{Seeder, repository};
 /// Read from a file at once.
 const FRAME: usize = 256 << 10;
 
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+
 /// Pushes `image`; true when it was there already.
 pub(super) async fn image(seeder: &Seeder, name: &str, tag: &str, image: &Image) -> Result<bool> {
     if head(seeder, name, tag).await?.as_deref() == Some(&image.index.digest) {
@@ -42,28 +46,48 @@ pub(super) async fn remove(seeder: &Seeder, reference: &Reference) -> Result<boo
     let Some(digest) = head(seeder, &name, tag).await? else {
         return Ok(false);
     };
-    let answer = seeder
-        .http
-        .delete(url(seeder, &name, "manifests", &digest))
-        .send()
-        .await?;
+    delete(seeder, &name, &digest).await?;
+    Ok(true)
+}
+
+/// Deletes a manifest.
+pub(super) async fn delete(seeder: &Seeder, name: &str, digest: &str) -> Result<()> {
+    let url = url(seeder, name, "manifests", digest);
+    let answer = seeder.http.delete(url).send().await?;
     match answer.status() {
-        StatusCode::ACCEPTED => Ok(true),
+        StatusCode::ACCEPTED => Ok(()),
         status => bail!("the registry does not delete {digest}: {status}"),
     }
 }
 
-fn url(seeder: &Seeder, name: &str, kind: &str, reference: &str) -> String {
+/// A manifest by tag or digest, with its media type; none when there is no such thing.
+pub(super) async fn get(
+    seeder: &Seeder,
+    name: &str,
+    reference: &str,
+) -> Result<Option<(String, Bytes)>> {
+    let request = seeder.http.get(url(seeder, name, "manifests", reference));
+    let answer = request.header(header::ACCEPT, ACCEPT).send().await?;
+    if answer.status() == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    let answer = answer.error_for_status()?;
+    let kind = answer.headers().get(header::CONTENT_TYPE);
+    let kind = kind
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let kind = kind.to_owned();
+    Ok(Some((kind, answer.bytes().await?)))
+}
+
+pub(super) fn url(seeder: &Seeder, name: &str, kind: &str, reference: &str) -> String {
     format!("{}/v2/{name}/{kind}/{reference}", seeder.url)
 }
 
 /// The digest a tag points to, when it exists.
 async fn head(seeder: &Seeder, name: &str, tag: &str) -> Result<Option<String>> {
-    let accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
-        application/vnd.docker.distribution.manifest.list.v2+json, \
-        application/vnd.docker.distribution.manifest.v2+json";
     let request = seeder.http.head(url(seeder, name, "manifests", tag));
-    let answer = request.header(header::ACCEPT, accept).send().await?;
+    let answer = request.header(header::ACCEPT, ACCEPT).send().await?;
     let digest = answer
         .headers()
         .get("docker-content-digest")
@@ -73,7 +97,7 @@ async fn head(seeder: &Seeder, name: &str, tag: &str) -> Result<Option<String>> 
         .map(str::to_owned))
 }
 
-async fn blob(seeder: &Seeder, name: &str, digest: &str, bytes: &Bytes) -> Result<()> {
+pub(super) async fn blob(seeder: &Seeder, name: &str, digest: &str, bytes: &Bytes) -> Result<()> {
     let home = homes(seeder).get(digest).cloned();
     if home.as_deref() == Some(name) {
         return Ok(());
@@ -147,7 +171,12 @@ async fn finish(
     }
 }
 
-async fn put(seeder: &Seeder, name: &str, reference: &str, manifest: &Document) -> Result<()> {
+pub(super) async fn put(
+    seeder: &Seeder,
+    name: &str,
+    reference: &str,
+    manifest: &Document,
+) -> Result<()> {
     let request = seeder.http.put(url(seeder, name, "manifests", reference));
     let request = request.header(header::CONTENT_TYPE, manifest.media_type);
     let answer = request.body(manifest.bytes.clone()).send().await?;
