@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it is surprised")]
 #![expect(clippy::print_stderr, reason = "setting up servers takes minutes")]
 
+#[path = "mirror/attachments.rs"]
+mod attachments;
 #[path = "mirror/failures.rs"]
 mod failures;
 #[path = "mirror/fixture.rs"]

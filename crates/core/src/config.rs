@@ -114,6 +114,8 @@ pub struct Mirror {
     pub create_repos: bool,
     /// Platforms to take, as os/arch[/variant]; empty = all, byte for byte.
     pub platforms: Vec<String>,
+    /// Take signatures, attestations and other artifacts attached to the images along.
+    pub attachments: bool,
     /// Settings of ECR repositories.
     pub repository: Repository,
     /// The most blobs under way at once; how many pay is found while copying.
@@ -199,6 +201,7 @@ impl Default for Mirror {
             layout: Layout::Full,
             create_repos: true,
             platforms: Vec::new(),
+            attachments: true,
             repository: Repository::default(),
             concurrency: 32,
             stall: 30,

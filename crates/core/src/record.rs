@@ -62,6 +62,9 @@ pub struct Mirrored {
     /// under `digest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filtered: Option<Box<Filtered>>,
+    /// What is attached to it, where there is something and it was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachments: Option<Box<Attachments>>,
     /// How it ended.
     pub status: MirrorStatus,
     /// Bytes that were sent to the target for it.
@@ -82,6 +85,29 @@ pub struct Filtered {
     pub left_out: Vec<String>,
 }
 
+/// Signatures, attestations and other artifacts attached to an image, copied best effort.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachments {
+    /// Found at the source.
+    pub found: u64,
+    /// Copied by this run.
+    pub copied: u64,
+    /// At the target already.
+    pub present: u64,
+    /// What stays behind, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<LeftBehind>,
+}
+
+/// Something attached to an image that could not be copied, or not be looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftBehind {
+    /// A tag or digest.
+    pub what: String,
+    /// What went wrong.
+    pub why: String,
+}
+
 impl Mirrored {
     /// An image that ended so, and nothing more to say about it.
     #[must_use]
@@ -92,6 +118,7 @@ impl Mirrored {
             digest: None,
             platforms: Vec::new(),
             filtered: None,
+            attachments: None,
             status,
             bytes: 0,
             error: None,

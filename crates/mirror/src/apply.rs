@@ -35,6 +35,8 @@ pub(crate) struct World {
     settings: Arc<Settings>,
     /// Which platforms of it.
     pub(crate) platforms: Selection,
+    /// Whether what is attached to it goes along.
+    pub(crate) attachments: bool,
 }
 
 impl World {
@@ -54,6 +56,7 @@ impl World {
             requests,
             settings: Arc::new(Settings::load(&context.config.mirror.repository)?),
             platforms,
+            attachments: context.config.mirror.attachments,
         })
     }
 
@@ -66,6 +69,7 @@ impl World {
         let scope = Scope {
             depth,
             platforms: &self.platforms,
+            attachments: self.attachments && depth == Depth::Changed,
         };
         observe(&self.registries, &self.to, requests, scope).await
     }
@@ -219,8 +223,8 @@ async fn carry_out(world: &World, plan: &Plan, context: &Context, report: &mut R
     );
     let progress = Arc::new(progress);
     let report = RefCell::new(report);
-    let done = |index: usize, result: Result<(), _>| {
-        let ending = Ending::Ran(result.as_ref().copied());
+    let done = |index: usize, result: Result<engine::Parity, _>| {
+        let ending = Ending::Ran(result.as_ref());
         let mut report = report.borrow_mut();
         let line = report.add(index, plan, &ending);
         for brought in plan.brought_by(index) {

@@ -155,6 +155,18 @@ pub(crate) struct Travel {
     /// Platforms to take, as os/arch[/variant]; an index of more is filtered and gets another digest [default: all]
     #[arg(long = "platform", value_name = "LIST", value_delimiter = ',')]
     platforms: Vec<String>,
+    /// Take signatures, attestations and other artifacts attached to the images along [default: auto]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    attachments: Option<Attachments>,
+}
+
+/// When to take along what is attached to images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Attachments {
+    /// Whatever is found and the target accepts
+    Auto,
+    /// Never: they are not looked for
+    Never,
 }
 
 /// When to create repositories.
@@ -222,6 +234,9 @@ impl Travel {
         if !self.platforms.is_empty() {
             mirror.platforms.clone_from(&self.platforms);
         }
+        if let Some(attachments) = self.attachments {
+            mirror.attachments = attachments == Attachments::Auto;
+        }
     }
 }
 
@@ -280,6 +295,8 @@ mod tests {
             "linux/amd64,linux/arm64",
             "--platform",
             "windows/amd64",
+            "--attachments",
+            "never",
             "--region",
             "eu-west-1",
         ]);
@@ -292,6 +309,7 @@ mod tests {
         assert_eq!(config.mirror.concurrency, 3);
         let platforms = ["linux/amd64", "linux/arm64", "windows/amd64"];
         assert_eq!(config.mirror.platforms, platforms);
+        assert!(!config.mirror.attachments);
         assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
     }
 }

@@ -12,10 +12,13 @@ use oci_client::manifest::{
 };
 use serde::Deserialize;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use crate::digest::Digest;
 
-/// Every manifest type a registry may hold; all are always asked for, because a registry
-/// converts a manifest asked for by tag with a narrower `Accept`.
+/// The manifest types of images; all are always asked for, because a registry converts a
+/// manifest asked for by tag with a narrower `Accept`.
 pub(crate) const MANIFEST_TYPES: [&str; 4] = [
     OCI_IMAGE_INDEX_MEDIA_TYPE,
     IMAGE_MANIFEST_LIST_MEDIA_TYPE,
@@ -23,11 +26,19 @@ pub(crate) const MANIFEST_TYPES: [&str; 4] = [
     IMAGE_MANIFEST_MEDIA_TYPE,
 ];
 
+/// What artifacts were kept as before image manifests took their place; still met.
+const ARTIFACT_TYPE: &str = "application/vnd.oci.artifact.manifest.v1+json";
+
 /// Those of them that list other manifests.
 const INDEX_TYPES: [&str; 2] = [OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
 
 /// The configurations of container images: those say for which platform they are.
 const CONFIG_TYPES: [&str; 2] = [IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE];
+
+/// The `Accept` of every request for a manifest.
+pub(crate) fn accepted() -> String {
+    format!("{}, {ARTIFACT_TYPE}", MANIFEST_TYPES.join(", "))
+}
 
 /// The largest manifest that is read (a limit of the reader, against hostile servers).
 pub(crate) const MAX_MANIFEST_READ: usize = 8 << 20;
@@ -55,6 +66,8 @@ pub(crate) struct Manifest {
     pub(crate) bytes: Bytes,
     /// What it refers to.
     pub(crate) content: Content,
+    /// The manifest that it is attached to.
+    pub(crate) subject: Option<Digest>,
 }
 
 /// What a manifest refers to.
@@ -107,8 +120,11 @@ impl Manifest {
         let raw: Raw =
             serde_json::from_slice(&bytes).map_err(|err| Malformed::Shape(err.to_string()))?;
         let media_type = raw.media_type(content_type)?;
+        let subject = raw.subject.as_ref();
+        let subject = subject.and_then(|subject| Digest::parse(&subject.digest));
         let content = raw.content()?;
         Ok(Self {
+            subject,
             digest,
             media_type,
             bytes,
@@ -195,6 +211,9 @@ struct Raw {
     media_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
+    /// The layers of the older artifact manifests.
+    blobs: Option<Vec<Descriptor>>,
+    subject: Option<Descriptor>,
     manifests: Option<Vec<Descriptor>>,
 }
 
@@ -240,10 +259,10 @@ impl Raw {
         let found = self
             .media_type
             .as_deref()
-            .or(said.filter(|said| MANIFEST_TYPES.contains(said)))
+            .or(said.filter(|said| is_manifest(said)))
             .unwrap_or(shape);
         let is_index = INDEX_TYPES.contains(&found);
-        if self.schema_version == Some(1) || !MANIFEST_TYPES.contains(&found) {
+        if self.schema_version == Some(1) || !is_manifest(found) {
             return Err(Malformed::Shape(format!(
                 "unsupported manifest type {found}"
             )));
@@ -268,7 +287,8 @@ impl Raw {
         let descriptors = self
             .config
             .into_iter()
-            .chain(self.layers.into_iter().flatten());
+            .chain(self.layers.into_iter().flatten())
+            .chain(self.blobs.into_iter().flatten());
         let blobs = descriptors
             .filter(|descriptor| !descriptor.is_foreign())
             .map(|descriptor| descriptor.blob())
@@ -302,6 +322,10 @@ impl Descriptor {
     }
 }
 
+fn is_manifest(media_type: &str) -> bool {
+    MANIFEST_TYPES.contains(&media_type) || media_type == ARTIFACT_TYPE
+}
+
 fn checked_digest(text: &str) -> Result<Digest, Malformed> {
     Digest::parse(text).ok_or_else(|| Malformed::Shape(format!("malformed digest `{text}`")))
 }
@@ -330,79 +354,3 @@ impl fmt::Display for Malformed {
 }
 
 impl std::error::Error for Malformed {}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn descriptor(fill: char, media_type: &str) -> Value {
-        json!({"mediaType": media_type, "digest": format!("sha256:{}", fill.to_string().repeat(64)), "size": 3})
-    }
-
-    fn parse(value: &Value) -> Result<Manifest, Malformed> {
-        Manifest::parse(Bytes::from(value.to_string()), None, None)
-    }
-
-    #[test]
-    fn an_index_lists_children_and_real_platforms() {
-        let mut amd = descriptor('a', OCI_IMAGE_MEDIA_TYPE);
-        amd["platform"] = json!({"os": "linux", "architecture": "amd64"});
-        let mut arm = descriptor('b', OCI_IMAGE_MEDIA_TYPE);
-        arm["platform"] = json!({"os": "linux", "architecture": "arm", "variant": "v7"});
-        let mut proof = descriptor('c', OCI_IMAGE_MEDIA_TYPE);
-        proof["platform"] = json!({"os": "unknown", "architecture": "unknown"});
-        let index =
-            parse(&json!({"schemaVersion": 2, "manifests": [amd, arm, proof], "x": 1})).unwrap();
-        assert_eq!(index.media_type, OCI_IMAGE_INDEX_MEDIA_TYPE);
-        assert_eq!(index.children().len(), 3);
-        assert_eq!(index.platforms(), ["linux/amd64", "linux/arm/v7"]);
-    }
-
-    #[test]
-    fn foreign_layers_stay_where_they_are() {
-        let mut foreign = descriptor(
-            'c',
-            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-        );
-        foreign["urls"] = json!(["https://example.com/layer"]);
-        let image = parse(&json!({
-            "schemaVersion": 2, "mediaType": IMAGE_MANIFEST_MEDIA_TYPE,
-            "config": descriptor('a', "config"), "layers": [descriptor('b', "layer"), foreign],
-        }));
-        let blobs: Vec<_> = image
-            .unwrap()
-            .blobs()
-            .iter()
-            .map(|blob| blob.digest.short().to_owned())
-            .collect();
-        assert_eq!(blobs, ["sha256:aaaaaaaaaaaa", "sha256:bbbbbbbbbbbb"]);
-    }
-
-    #[test]
-    fn unusable_documents_are_refused() {
-        let layer = descriptor('a', "layer");
-        for bad in [
-            json!([]),
-            json!({"schemaVersion": 1, "fsLayers": []}),
-            json!({"mediaType": "text/html"}),
-            json!({"mediaType": OCI_IMAGE_MEDIA_TYPE, "manifests": []}),
-            json!({"mediaType": OCI_IMAGE_INDEX_MEDIA_TYPE, "layers": []}),
-            json!({"manifests": [], "layers": [layer]}),
-            json!({"layers": [{"digest": "sha256:x", "size": 1}]}),
-            json!({"layers": [{"digest": layer["digest"], "size": -1}]}),
-        ] {
-            assert!(matches!(parse(&bad), Err(Malformed::Shape(_))), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_digest_is_of_the_bytes() {
-        let bytes = Bytes::from_static(b"{ \"schemaVersion\":2,\"layers\":[] }");
-        let manifest = Manifest::parse(bytes.clone(), None, None).unwrap();
-        assert_eq!(manifest.digest, Digest::of(&bytes));
-        let err = Manifest::parse(bytes, None, Some(&Digest::of(b"other"))).unwrap_err();
-        assert!(matches!(err, Malformed::Digest { .. }));
-    }
-}

@@ -14,6 +14,7 @@ use castlink_core::{
 
 mod apply;
 mod args;
+mod attached;
 mod content;
 mod digest;
 mod ecr;

@@ -3,22 +3,25 @@
 //! and digest costs one request at the source and a share of a batch at the target; a
 //! reference that names the target itself costs that share alone.
 
+mod below;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use castlink_core::{Exit, Failure, ImageRef, Result, reference::Layout};
-use futures::{StreamExt as _, future::join_all, stream};
+use futures::{StreamExt as _, stream};
 
 use crate::{
+    attached::Attached,
     content::{Digest, Tree},
     ecr::{Drift, Settings, Template},
     input::Request,
     place::Place,
     platform::Selection,
     registry::Registries,
-    source::{self, Known, Origin, Resolved},
+    source::{self, Known, Origin, Resolved, Tags},
     target::{self, Holdings, Mounting, Selector},
     upkeep,
 };
@@ -33,6 +36,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) depth: Depth,
     /// The platforms that count.
     pub(crate) platforms: &'a Selection,
+    /// Whether what is attached to the images counts.
+    pub(crate) attachments: bool,
 }
 
 /// How closely to look.
@@ -85,6 +90,8 @@ pub(crate) struct Observed {
     pub(crate) target: ImageRef,
     /// What was found at the source.
     pub(crate) found: Result<Found, Shared>,
+    /// What is attached to it there, when it was looked for.
+    pub(crate) attached: Arc<Attached>,
 }
 
 /// An image at its source.
@@ -125,6 +132,7 @@ pub(crate) async fn observe(
         found: found[request.source()].clone(),
         request,
         target,
+        attached: Arc::default(),
     });
     let mut observation = Observation {
         images: images.collect(),
@@ -137,11 +145,19 @@ pub(crate) async fn observe(
         Depth::Changed => upkeep::missing(&observation),
         Depth::All => BTreeSet::new(),
     };
-    tokio::join!(
-        observe_below(registries, &observation.images, &mut observation.targets),
-        async { observation.mounting = mounting(registries, &observation.images).await },
-        async { observation.templates = upkeep::templates(registries, missing).await },
+    let images = &observation.images;
+    let (mounting, templates, found, ()) = tokio::join!(
+        below::mounting(registries, images),
+        upkeep::templates(registries, missing),
+        find_attached(registries, images, scope.attachments),
+        below::trees(registries, images, &mut observation.targets),
     );
+    observation.mounting = mounting;
+    observation.templates = templates;
+    for (image, attached) in observation.images.iter_mut().zip(found) {
+        image.attached = attached;
+    }
+    below::attached(registries, &observation.images, &mut observation.targets).await;
     Ok(observation)
 }
 
@@ -165,6 +181,40 @@ fn name(to: &[Destination], requests: Vec<Request>) -> Result<Named> {
         }
     }
     Ok(named)
+}
+
+/// What is attached to the images that were read, each looked for once however many
+/// targets it has.
+async fn find_attached(
+    registries: &Registries,
+    images: &[Observed],
+    wanted: bool,
+) -> Vec<Arc<Attached>> {
+    let tags = Tags::default();
+    let read = images
+        .iter()
+        .filter(|image| wanted && image.tree().is_some());
+    let sources: HashMap<&ImageRef, &Found> = read
+        .filter_map(|image| Some((image.request.source(), image.found.as_ref().ok()?)))
+        .collect();
+    let tags = &tags;
+    let search = sources.into_iter().map(|(image, found)| async move {
+        let tree = found.tree.as_deref()?;
+        // Nobody has signed an index that is made here.
+        let made = found.origin.as_ref().map(|_| &found.digest);
+        let attached = source::attached(registries, tags, &found.source, tree, made).await;
+        Some((image, Arc::new(attached)))
+    });
+    let found: Vec<_> = stream::iter(search)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let found: HashMap<_, _> = found.into_iter().flatten().collect();
+    let of = |image: &Observed| found.get(image.request.source()).cloned();
+    images
+        .iter()
+        .map(|image| of(image).unwrap_or_default())
+        .collect()
 }
 
 type Asked = BTreeMap<Place, BTreeSet<Selector>>;
@@ -344,98 +394,4 @@ fn lost(locked: &ImageRef, failure: &Shared) -> Failure {
 /// One tree for all targets.
 fn share((source, tree): (ImageRef, Tree)) -> (ImageRef, Arc<Tree>) {
     (source, Arc::new(tree))
-}
-
-/// Asks the repositories that exist what they hold of the trees, and which of their tags
-/// can be moved when one would have to be.
-async fn observe_below(
-    registries: &Registries,
-    images: &[Observed],
-    targets: &mut BTreeMap<Place, Result<Holdings, Shared>>,
-) {
-    let mut wanted: BTreeMap<&Place, Wanted> = BTreeMap::new();
-    let places: Vec<_> = images.iter().filter_map(Observed::tree).collect();
-    for (place, tree) in &places {
-        wanted.entry(place).or_default().add(tree);
-    }
-    let moved = join_all(targets.iter_mut().filter_map(|(place, holdings)| {
-        let known = holdings.as_ref().ok().filter(|known| known.exists)?;
-        let wanted = wanted.remove(place)?;
-        let known = known.clone();
-        Some(async move {
-            *holdings = wanted.ask(registries, place, known).await.map_err(Arc::new);
-        })
-    }));
-    moved.await;
-}
-
-/// What trees need in one repository.
-#[derive(Debug, Default)]
-struct Wanted {
-    manifests: BTreeSet<Selector>,
-    blobs: BTreeSet<Digest>,
-}
-
-impl Wanted {
-    fn add(&mut self, tree: &Tree) {
-        self.manifests.extend(
-            tree.manifests()
-                .map(|manifest| Selector::Digest(manifest.digest.clone())),
-        );
-        self.blobs
-            .extend(tree.blobs().into_iter().map(|blob| blob.digest.clone()));
-    }
-
-    async fn ask(
-        self,
-        registries: &Registries,
-        place: &Place,
-        mut known: Holdings,
-    ) -> Result<Holdings> {
-        let registry = registries.get(&place.registry).await?;
-        let tags_in_use = !known.held.tags.is_empty();
-        let (held, blobs, mutability) = tokio::try_join!(
-            target::manifests(
-                &registry,
-                &place.repository,
-                self.manifests.into_iter().collect()
-            ),
-            target::blobs(
-                &registry,
-                &place.repository,
-                self.blobs.into_iter().collect()
-            ),
-            target::mutability(&registry, &place.repository, tags_in_use),
-        )?;
-        known
-            .held
-            .manifests
-            .extend(held.unwrap_or_default().manifests);
-        known.blobs = blobs;
-        known.mutability = mutability;
-        Ok(known)
-    }
-}
-
-/// Asked only where a blob goes to two repositories of one registry.
-async fn mounting(registries: &Registries, images: &[Observed]) -> BTreeMap<Arc<str>, Mounting> {
-    let mut users: BTreeMap<(Arc<str>, &Digest), BTreeSet<Arc<str>>> = BTreeMap::new();
-    for (place, tree) in images.iter().filter_map(Observed::tree) {
-        for blob in tree.blobs() {
-            let key = (Arc::clone(&place.registry), &blob.digest);
-            users
-                .entry(key)
-                .or_default()
-                .insert(Arc::clone(&place.repository));
-        }
-    }
-    let shared = users
-        .into_iter()
-        .filter(|(_, repositories)| repositories.len() > 1);
-    let hosts: BTreeSet<Arc<str>> = shared.map(|((host, _), _)| host).collect();
-    let asked = hosts.into_iter().map(|host| async move {
-        let registry = registries.get(&host).await.ok()?;
-        Some((host, target::mounting(&registry).await))
-    });
-    join_all(asked).await.into_iter().flatten().collect()
 }

@@ -9,6 +9,7 @@ use std::{
 use castlink_core::ImageRef;
 
 use crate::{
+    attached::Trouble,
     content::{Blob, Digest, Manifest, Tree},
     ecr::{Drift, Settings},
     input::Request,
@@ -17,6 +18,7 @@ use crate::{
     source::Origin,
 };
 
+mod attach;
 mod decide;
 #[cfg(test)]
 mod tests;
@@ -97,6 +99,36 @@ pub(crate) struct Copy {
     pub(crate) tree: Arc<Tree>,
     /// What the tag points at now.
     pub(crate) replaces: Option<Digest>,
+    /// What is attached to it: written after all but the tag, best effort.
+    pub(crate) attachments: Attachments,
+}
+
+/// What is attached to an image.
+#[derive(Debug, Default)]
+pub(crate) struct Attachments {
+    /// How many were found.
+    pub(crate) found: usize,
+    /// What to do, nothing before what it belongs to.
+    pub(crate) steps: Vec<Attach>,
+    /// What stays behind.
+    pub(crate) troubles: Vec<Trouble>,
+}
+
+/// One thing that is attached to an image.
+#[derive(Debug)]
+pub(crate) struct Attach {
+    /// Manifests below its own that are missing.
+    pub(crate) children: Vec<Manifest>,
+    /// Its manifest.
+    pub(crate) manifest: Manifest,
+    /// The tag or digest it is known by.
+    pub(crate) selector: String,
+    /// The manifest it belongs to.
+    pub(crate) subject: Digest,
+    /// 0 for what belongs to the image, 1 for what belongs to that.
+    pub(crate) depth: usize,
+    /// False when the target has it.
+    pub(crate) missing: bool,
 }
 
 /// One blob, and every repository that needs it.
@@ -253,11 +285,30 @@ impl Copy {
         let children = self.children.iter().map(|child| child.digest.as_str());
         children
             .chain([self.root.1.as_str()])
+            .chain(self.attachments.writes())
             .map(|selector| (&self.place, selector))
     }
 
     /// Bytes that this image alone brings to the target.
     pub(crate) fn bytes(&self) -> u64 {
         self.blobs.iter().map(|blob| blob.size).sum()
+    }
+}
+
+impl Attachments {
+    fn writes(&self) -> impl Iterator<Item = &str> {
+        let missing = self.steps.iter().filter(|step| step.missing);
+        missing.flat_map(|step| {
+            let children = step.children.iter().map(|child| child.digest.as_str());
+            children.chain([step.selector.as_str()])
+        })
+    }
+}
+
+impl Attach {
+    /// True for what names its subject itself and has to be listed with it; cosign's tags
+    /// are found by their names.
+    pub(crate) fn is_referrer(&self) -> bool {
+        self.selector == self.manifest.digest.as_str()
     }
 }

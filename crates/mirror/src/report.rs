@@ -1,20 +1,22 @@
 //! What is said about a run: records, the table for people, the summary line, and the exit
 //! code that the images together amount to.
 
+mod notes;
+
 use std::collections::BTreeSet;
 
 use castlink_core::{
     Exit, Printer,
     app::Outcome,
     printer::{bytes, count, symbol, table},
-    record::{Check, CheckStatus, ErrorInfo, Filtered, MirrorStatus, Mirrored, Record},
+    record::{Check, CheckStatus, ErrorInfo, MirrorStatus, Mirrored, Record},
 };
 
 use crate::{
     content::Digest,
+    engine::Parity,
     observe::Shared,
     plan::{Action, Copy, ImageStep, Plan, Totals},
-    source::Origin,
 };
 
 /// How an image ended, or would.
@@ -23,7 +25,7 @@ pub(crate) enum Ending<'a> {
     /// As the plan says, nothing done.
     Planned,
     /// The copy succeeded or failed.
-    Ran(Result<(), &'a Shared>),
+    Ran(Result<&'a Parity, &'a Shared>),
 }
 
 /// Collects what became of the images.
@@ -69,6 +71,9 @@ impl Report {
             self.warn(&record);
         } else {
             self.printer.record(&Record::Mirrored(record.clone()));
+        }
+        if let Some(warning) = notes::left_behind(&record) {
+            self.printer.warn(warning);
         }
         let line = sentence(&record);
         self.rows.push(Row {
@@ -190,7 +195,7 @@ impl Row {
             record.source.clone(),
             digest,
             size,
-            platforms(record),
+            notes::contents(record),
         ];
         if with_registry {
             cells.insert(3, self.registry().to_owned());
@@ -217,7 +222,7 @@ pub(crate) fn together(exits: impl Iterator<Item = Exit>) -> Exit {
 
 fn record(image: &ImageStep, copy: Option<&Copy>, ending: &Ending<'_>) -> (Mirrored, Exit) {
     let mut record = Mirrored {
-        filtered: image.origin.as_ref().map(filtered),
+        filtered: image.origin.as_ref().map(notes::filtered),
         ..Mirrored::new(
             image.request.image.to_string(),
             image.target.to_string(),
@@ -247,8 +252,14 @@ fn record(image: &ImageStep, copy: Option<&Copy>, ending: &Ending<'_>) -> (Mirro
             // What is brought costs nothing of its own.
             record.bytes = image.copy().map_or(0, Copy::bytes);
             match ending {
-                Ending::Planned => record.status = MirrorStatus::Planned,
-                Ending::Ran(Ok(())) => record.status = MirrorStatus::Copied,
+                Ending::Planned => {
+                    record.status = MirrorStatus::Planned;
+                    record.attachments = notes::planned(&copy.attachments);
+                }
+                Ending::Ran(Ok(parity)) => {
+                    record.status = MirrorStatus::Copied;
+                    record.attachments = notes::copied(parity);
+                }
                 Ending::Ran(Err(failure)) => {
                     record.bytes = 0;
                     fail(&mut record, failure);
@@ -259,46 +270,18 @@ fn record(image: &ImageStep, copy: Option<&Copy>, ending: &Ending<'_>) -> (Mirro
     (record, exit)
 }
 
-/// The platforms, and when the index was filtered, that it was.
-fn platforms(record: &Mirrored) -> String {
-    let mut text = record.platforms.join(" ");
-    if let Some(note) = filter_note(record) {
-        text.push_str(&format!(" ({note})"));
-    }
-    text
-}
-
-/// What to know of an index that is not the source's own.
-fn filter_note(record: &Mirrored) -> Option<String> {
-    let filtered = record.filtered.as_ref()?;
-    let source = Digest::parse(&filtered.source_digest)?;
-    Some(format!(
-        "filtered index: {} of {} platforms, digest differs from the source's {}",
-        record.platforms.len(),
-        record.platforms.len() + filtered.left_out.len(),
-        source.short(),
-    ))
-}
-
-fn filtered(origin: &Origin) -> Box<Filtered> {
-    Box::new(Filtered {
-        source_digest: origin.digest.to_string(),
-        left_out: origin.left_out.clone(),
-    })
-}
-
 fn sentence(record: &Mirrored) -> String {
     let error = |error: &Option<ErrorInfo>| {
         error
             .as_ref()
             .map_or_else(String::new, |error| error.message.clone())
     };
-    let filtered = filter_note(record).map_or_else(String::new, |note| format!("; {note}"));
+    let notes = notes::sentence(record);
     let (source, size) = (&record.source, bytes(record.bytes));
     match record.status {
-        MirrorStatus::Copied => format!("copied {source} ({size}){filtered}"),
-        MirrorStatus::Present => format!("present {source}{filtered}"),
-        MirrorStatus::Planned => format!("to copy {source} ({size}){filtered}"),
+        MirrorStatus::Copied => format!("copied {source} ({size}){notes}"),
+        MirrorStatus::Present => format!("present {source}{notes}"),
+        MirrorStatus::Planned => format!("to copy {source} ({size}){notes}"),
         MirrorStatus::Conflict => format!("conflict {}", error(&record.error)),
         MirrorStatus::Failed => format!("failed {}", error(&record.error)),
     }

@@ -1,6 +1,7 @@
 //! Reading the source side: what a reference stands for, and everything below it. With a
-//! selection of platforms: source/selected.rs.
+//! selection of platforms: source/selected.rs; what is attached to an image: source/attached.rs.
 
+mod attached;
 mod selected;
 
 use std::collections::{BTreeMap, HashSet};
@@ -13,6 +14,8 @@ use crate::{
     platform::Selection,
     registry::{Registries, error::Kind},
 };
+
+pub(crate) use attached::{Tags, attached};
 
 /// Indexes within indexes: deeper than anybody nests them, shallow enough for hostile input.
 const MAX_DEPTH: usize = 4;
@@ -186,6 +189,14 @@ impl Tried {
             Self::Elsewhere(failure)
         } else {
             Self::Final(failure)
+        }
+    }
+}
+
+impl Tried {
+    fn into_failure(self) -> Failure {
+        match self {
+            Self::Final(failure) | Self::Elsewhere(failure) => failure,
         }
     }
 }

@@ -131,6 +131,16 @@ pub(crate) async fn retag(repository: &str, tag: &str, other: &str) {
     put.error_for_status().unwrap();
 }
 
+/// The upstream registry's seeder.
+pub(crate) fn seeder() -> &'static Seeder {
+    &COMMON.seeder
+}
+
+/// A registry that is no ECR, to copy to: `127.0.0.1:PORT`.
+pub(crate) fn plain_registry() -> &'static str {
+    COMMON.store.url.trim_start_matches("http://")
+}
+
 impl World {
     /// Makes the public registries unreachable.
     pub(crate) fn close_network(&self) {

@@ -4,6 +4,7 @@
 //!
 //! Decides nothing: what goes where stands in the plan.
 
+mod attach;
 mod blob;
 mod fan;
 mod pace;
@@ -16,7 +17,7 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -41,6 +42,7 @@ use crate::{
     registry::{Registries, Registry},
 };
 
+pub(crate) use attach::Parity;
 pub(crate) use tally::Tally;
 
 /// ECR's default quota of PutImage: ten a second for the whole account and region.
@@ -53,7 +55,7 @@ const CREATING: usize = 8;
 type Delivered = Result<(), Shared>;
 
 /// A manifest that is written once, however many images ask for it.
-type Written = Arc<OnceCell<()>>;
+type Written = Arc<OnceCell<bool>>;
 
 /// The running copy.
 pub(crate) struct Engine {
@@ -71,6 +73,8 @@ pub(crate) struct Engine {
     blobs: HashMap<(Place, Digest), Slot<Delivered>>,
     images: Vec<Slot<bool>>,
     manifests: Mutex<HashMap<(Place, String), Written>>,
+    /// Who may write to a list that stands in for a registry's own.
+    lists: Mutex<HashMap<(Place, String), Arc<tokio::sync::Mutex<()>>>>,
     refused_mounts: Mutex<HashMap<Arc<str>, u32>>,
 }
 
@@ -89,7 +93,7 @@ pub(crate) async fn run(
     settings: &config::Mirror,
     plan: &Plan,
     progress: Arc<Progress>,
-    mut done: impl FnMut(usize, Result<(), Shared>),
+    mut done: impl FnMut(usize, Result<Parity, Shared>),
 ) -> Tally {
     let (engine, setters) = Engine::prepare(registries, settings, plan, progress);
     let engine = Arc::new(engine);
@@ -169,6 +173,7 @@ impl Engine {
             blobs: HashMap::new(),
             images: Vec::new(),
             manifests: Mutex::default(),
+            lists: Mutex::default(),
             refused_mounts: Mutex::default(),
         };
         for place in &plan.repositories {
@@ -225,7 +230,7 @@ impl Engine {
 
     /// The pace of writing manifests to an ECR registry: its quota is its own.
     fn pace(&self, place: &Place) -> Arc<Pace> {
-        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paces = locked(&self.paces);
         let new = || Arc::new(Pace::new(PUT_IMAGE.0, PUT_IMAGE.1));
         Arc::clone(paces.entry(Arc::clone(&place.registry)).or_insert_with(new))
     }
@@ -249,6 +254,11 @@ impl BlobStep {
             .extend(self.mounts.drain(..).map(|mount| mount.to));
         self
     }
+}
+
+/// A lock that somebody has died with guards counters and cells: they are still good.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The task that should have said is gone: the run is being interrupted.

@@ -39,7 +39,7 @@ async fn copy(source: &Liar, target: &Liar, images: &[&str]) -> Run {
     let printer = Printer::new(&OutputArgs::default(), false);
     let progress = Arc::new(Progress::start(&printer, "test", Unit::Bytes, 1, 1));
     let mut failures = Vec::new();
-    let done = |_, result: Result<(), crate::observe::Shared>| {
+    let done = |_, result: Result<super::Parity, crate::observe::Shared>| {
         failures.extend(result.err().map(|failure| failure.one_line()));
     };
     let tally = run(registries, &config.mirror, &plan, progress, done).await;
@@ -63,6 +63,7 @@ async fn look(registries: &Registries, images: &[&str], depth: Depth) -> Observa
     let scope = Scope {
         depth,
         platforms: &Selection::default(),
+        attachments: true,
     };
     let requests = images.iter().map(request).collect();
     observe(registries, &[to], requests, scope).await.unwrap()

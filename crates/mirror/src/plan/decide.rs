@@ -8,7 +8,7 @@ use std::{
 
 use castlink_core::{Failure, ImageRef};
 
-use super::{Action, After, BlobStep, Copy, ImageStep, Mount, Plan};
+use super::{Action, After, Attachments, BlobStep, Copy, ImageStep, Mount, Plan, attach};
 use crate::{
     content::{Blob, Digest, Tree},
     ecr::{Template, missing, template_of},
@@ -107,7 +107,8 @@ impl Planner<'_> {
         if !holdings.exists {
             self.creation(&place)?;
         }
-        let copy = self.copy(index, place, holdings, &found, &tree, selector);
+        let mut copy = self.copy(index, place, holdings, &found, &tree, selector);
+        self.attach(index, &mut copy, image, &found, holdings);
         let complete = copy.children.is_empty()
             && copy.blobs.is_empty()
             && is_in_place(image, &found, holdings);
@@ -216,6 +217,37 @@ impl Planner<'_> {
             tree: Arc::clone(tree),
             replaces: holdings.held.tags.get(&selector).cloned(),
             place,
+            attachments: Attachments::default(),
+        }
+    }
+
+    /// Adds what is attached to the image. It comes between the image and its tag: who finds
+    /// the tag finds the signatures, and a run that was interrupted finds no tag.
+    fn attach(
+        &mut self,
+        index: usize,
+        copy: &mut Copy,
+        image: &Observed,
+        found: &Found,
+        holdings: &Holdings,
+    ) {
+        copy.attachments = attach::plan(&image.attached, holdings);
+        let source = Place::of(&found.source);
+        let steps = &copy.attachments.steps;
+        for attachment in &image.attached.found {
+            let selector = attachment.selector();
+            if steps
+                .iter()
+                .any(|step| step.missing && step.selector == selector)
+            {
+                let blobs = self.need(index, &copy.place, &source, holdings, &attachment.tree);
+                copy.blobs.extend(blobs);
+            }
+        }
+        let (root, selector) = &copy.root;
+        let by_tag = *selector != root.digest.as_str();
+        if !steps.is_empty() && by_tag && !holdings.held.manifests.contains(&root.digest) {
+            copy.children.push(root.clone());
         }
     }
 

@@ -7,6 +7,7 @@ use castlink_core::{Exit, Failure, reference::Layout};
 
 use super::{Action, After, BlobStep, Plan, plan};
 use crate::{
+    attached::{Attached, Attachment},
     content::{Blob, Digest, Manifest, Tree},
     ecr::Mutability,
     input::Request,
@@ -74,6 +75,7 @@ impl World {
             },
             target,
             found: found.map_err(Arc::new),
+            attached: Arc::default(),
         });
     }
 
@@ -337,5 +339,47 @@ fn two_sources_of_one_name_must_be_the_same() {
     assert_eq!(
         [action(&differ, 0), action(&differ, 1)],
         ["copy to v1", "conflict"]
+    );
+}
+
+#[test]
+fn what_is_attached_comes_between_the_image_and_its_tag() {
+    let attached = |world: &mut World, name: &str| {
+        let subject = tree(&["x"]).root.digest;
+        let found = Attachment {
+            tree: tree(&[name]),
+            subject,
+            tag: None,
+            depth: 0,
+        };
+        world.0.images[0].attached = Arc::new(Attached {
+            named: 1,
+            found: vec![found],
+            troubles: Vec::new(),
+        });
+    };
+    let mut world = World::new().image("a:v1", &["x"]);
+    attached(&mut world, "bill");
+    let plan = world.plan();
+    let copy = plan.images[0].copy().unwrap();
+    let root = tree(&["x"]).root.digest;
+    let children: Vec<_> = copy.children.iter().map(|child| &child.digest).collect();
+    assert_eq!(children, [&root], "by its digest before what names it");
+    assert_eq!(copy.root.1, "v1");
+    assert_eq!(step(&plan, "bill").uploads, [place("a")]);
+    assert_eq!(copy.bytes(), 5, "with what is attached");
+    let totals = plan.totals();
+    assert_eq!(totals.manifests, 3);
+    assert_eq!(totals.requests, 1 + 3 + 2 * 2);
+
+    let digest = tree(&["x"]).root.digest;
+    let mut world = World::new()
+        .image("a:v2", &["x"])
+        .holds("a", |holdings| tag(holdings, "v1", &digest));
+    attached(&mut world, "bill");
+    let plan = world.plan();
+    assert!(
+        plan.images[0].copy().unwrap().children.is_empty(),
+        "it is there"
     );
 }

@@ -13,7 +13,7 @@ use reqwest::{
     Client, Method, RequestBuilder, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use url::Url;
 
 use super::{
@@ -23,13 +23,14 @@ use super::{
     retry::Retry,
 };
 use crate::{
-    content::{
-        Blob, Digest, MANIFEST_TYPES, MAX_MANIFEST_PUSH, MAX_MANIFEST_READ, Malformed, Manifest,
-    },
+    content::{self, Blob, Digest, MAX_MANIFEST_PUSH, MAX_MANIFEST_READ, Malformed, Manifest},
     ecr::Ecr,
 };
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// In the answer to a manifest with a subject: the registry lists it there.
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 /// A registry, by its name in references.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct Registry {
     pub(super) small: Arc<Semaphore>,
     pub(super) ecr: Option<Arc<Ecr>>,
     pub(super) requests: AtomicU64,
+    /// Whether it lists what is attached to a manifest; learnt from the first question.
+    pub(super) lists_referrers: OnceCell<bool>,
 }
 
 /// A request that can be sent again as it is.
@@ -136,7 +139,8 @@ impl Registry {
         }
     }
 
-    /// Writes a manifest, verbatim, under a tag or its digest.
+    /// Writes a manifest, verbatim, under a tag or its digest. True when the registry says
+    /// that it lists the manifest with the subject it is attached to.
     ///
     /// # Errors
     /// [`Kind::Conflict`] when the tag is immutable and holds something else.
@@ -145,7 +149,7 @@ impl Registry {
         repository: &str,
         selector: &str,
         manifest: &Manifest,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let subject = self.manifest_subject(repository, selector);
         if manifest.bytes.len() > MAX_MANIFEST_PUSH {
             return Err(
@@ -170,7 +174,7 @@ impl Registry {
                 Kind::Corrupt,
                 format!("the registry stored {got} instead of {}", manifest.digest),
             )),
-            _ => Ok(()),
+            _ => Ok(response.headers().contains_key(OCI_SUBJECT)),
         }
     }
 
@@ -320,8 +324,8 @@ impl Registry {
         selector: &str,
         subject: &'a Subject,
     ) -> Ask<'a> {
-        let accept = HeaderValue::from_str(&MANIFEST_TYPES.join(", "))
-            .expect("constants of printable characters");
+        let accept =
+            HeaderValue::from_str(&content::accepted()).expect("constants of printable characters");
         Ask {
             method,
             url: self

@@ -166,6 +166,11 @@ impl Liar {
         self.store.lock().unwrap()
     }
 
+    /// From now on it answers `tags/list`.
+    pub(crate) fn list_tags(&self) {
+        self.store().tags = true;
+    }
+
     /// The requests so far whose `METHOD target` contains `text`.
     pub(crate) fn asked(&self, text: &str) -> Vec<Asked> {
         let store = self.store();

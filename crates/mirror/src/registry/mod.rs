@@ -11,6 +11,7 @@ mod download;
 mod endpoint;
 pub(crate) mod error;
 mod pool;
+mod referrers;
 mod retry;
 mod tags;
 mod token;
@@ -19,6 +20,7 @@ mod upload;
 pub(crate) use client::Registry;
 pub(crate) use download::Download;
 pub(crate) use pool::Registries;
+pub(crate) use referrers::fallback_tag;
 pub(crate) use tags::Tag;
 pub(crate) use upload::{Started, Upload};
 

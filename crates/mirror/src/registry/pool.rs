@@ -13,7 +13,7 @@ use castlink_core::{
     reference::EcrHost,
 };
 use reqwest::{Client, Proxy, redirect};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
 use url::Url;
 
 use super::{
@@ -147,6 +147,7 @@ impl Registries {
             small: Arc::new(Semaphore::new(SMALL_REQUESTS)),
             ecr,
             requests: AtomicU64::new(0),
+            lists_referrers: OnceCell::new(),
         })
     }
 

@@ -67,7 +67,7 @@ impl Registry {
             let (headers, body) = self.tags_page(&url, repository, room, &subject).await?;
             room -= body.len();
             list.add(&body, &subject)?;
-            next = self.next_page(&url, &headers, &subject)?;
+            next = self.next_page(&url, &headers, "tags", &subject)?;
         }
         Ok(list.finish())
     }
@@ -100,14 +100,20 @@ impl Registry {
         self.read(&ask, limit).await
     }
 
-    /// The page after `url`, by the `Link` header; never on another server.
-    fn next_page(&self, url: &Url, headers: &HeaderMap, subject: &Subject) -> Result<Option<Url>> {
+    /// The page after `url` of a list of `what`, by the `Link` header; never on another server.
+    pub(super) fn next_page(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        what: &str,
+        subject: &Subject,
+    ) -> Result<Option<Url>> {
         let Some(link) = next_link(headers) else {
             return Ok(None);
         };
         match url.join(link) {
             Ok(next) if self.endpoint.owns(&next) => Ok(Some(next)),
-            _ => Err(subject.nonsense("its list of tags leads to another server")),
+            _ => Err(subject.nonsense(format!("its list of {what} leads to another server"))),
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::content::{Digest, Manifest};
 pub(crate) struct Store {
     pub(crate) blobs: BTreeMap<(String, String), Vec<u8>>,
     pub(crate) manifests: BTreeMap<(String, String), Vec<u8>>,
+    /// Whether it knows `tags/list`.
+    pub(super) tags: bool,
     /// What no client should have done.
     pub(crate) offences: Vec<String>,
     pub(super) log: Vec<Asked>,
@@ -30,10 +32,22 @@ impl Store {
         if let Some((repository, digest)) = path.split_once("/blobs/") {
             return self.blob(asked, repository, digest);
         }
+        if let Some(repository) = path.strip_suffix("/tags/list").filter(|_| self.tags) {
+            return self.list(repository);
+        }
         match path.split_once("/manifests/") {
             Some((repository, name)) => self.manifest(asked, repository, name),
             None => Reply::status(404),
         }
+    }
+
+    fn list(&self, repository: &str) -> Reply {
+        let names = self.manifests.keys().filter(|(held, _)| held == repository);
+        let tags: Vec<&String> = names
+            .map(|(_, name)| name)
+            .filter(|name| !name.contains(':'))
+            .collect();
+        Reply::status(200).body(serde_json::json!({"name": repository, "tags": tags}).to_string())
     }
 
     fn upload(&mut self, asked: &Asked, url: &Url, repository: &str, session: &str) -> Reply {
