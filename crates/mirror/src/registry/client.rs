@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use reqwest::{
     Client, Method, RequestBuilder, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use tokio::sync::{OnceCell, Semaphore};
 use url::Url;
@@ -23,7 +23,7 @@ use super::{
     retry::Retry,
 };
 use crate::{
-    content::{self, Blob, Digest, MAX_MANIFEST_PUSH, MAX_MANIFEST_READ, Malformed, Manifest},
+    content::{self, Digest, MAX_MANIFEST_PUSH, MAX_MANIFEST_READ, Malformed, Manifest},
     ecr::Ecr,
 };
 
@@ -178,37 +178,6 @@ impl Registry {
         }
     }
 
-    /// Opens a blob from `offset` on. The answer may start earlier: see [`super::Download`].
-    pub(super) async fn open_blob(
-        &self,
-        repository: &str,
-        blob: &Blob,
-        offset: u64,
-        subject: &Subject,
-    ) -> Result<Response> {
-        let mut headers = HeaderMap::new();
-        if offset > 0 {
-            let range =
-                HeaderValue::from_str(&format!("bytes={offset}-")).expect("digits are printable");
-            headers.insert(RANGE, range);
-        }
-        let ask = Ask {
-            method: Method::GET,
-            url: self
-                .endpoint
-                .url(repository, &format!("blobs/{}", blob.digest)),
-            headers,
-            body: Bytes::new(),
-            scope: self.pull_scope(repository),
-            subject,
-        };
-        // The headers must come before the stall limit; the body is watched by the reader.
-        match tokio::time::timeout(self.stall, self.authorised(&ask, |request| request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(subject.stalled(self.stall)),
-        }
-    }
-
     /// One small request, tried again while that makes sense.
     pub(super) async fn small(&self, ask: &Ask<'_>) -> Result<Response> {
         self.retry.run(|| self.send_small(ask)).await
@@ -239,7 +208,7 @@ impl Registry {
     }
 
     /// Sends with authorisation; a first refusal is answered with a (new) token.
-    async fn authorised(
+    pub(super) async fn authorised(
         &self,
         ask: &Ask<'_>,
         tune: impl Fn(RequestBuilder) -> RequestBuilder,

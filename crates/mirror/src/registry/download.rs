@@ -4,14 +4,18 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::{Response, StatusCode, header::CONTENT_RANGE};
+use reqwest::{
+    Method, Response, StatusCode,
+    header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE},
+};
+use url::Url;
 
 use super::{
-    client::Registry,
+    client::{Ask, Registry},
     error::{Error, Kind, Result, Subject},
     retry::Backoff,
 };
-use crate::content::Blob;
+use crate::content::{Blob, Digest};
 
 /// Progress that makes up for an earlier failure; less would let a server that sends a
 /// byte per connection hold us for ever.
@@ -30,6 +34,9 @@ pub(crate) struct Download<'a> {
     subject: Subject,
     backoff: Backoff<'a>,
     response: Option<Response>,
+    /// Where the registry sent us for the bytes. Asked again while it answers: the registry
+    /// need not be asked for the way at every cut.
+    address: Option<Url>,
     /// How an early start failed.
     failure: Option<Error>,
     /// Bytes handed out.
@@ -64,6 +71,7 @@ impl<'a> Download<'a> {
             )),
             backoff: registry.retry.start(),
             response: None,
+            address: None,
             failure: None,
             offset: 0,
             skip: 0,
@@ -169,10 +177,7 @@ impl<'a> Download<'a> {
 
     async fn open(&mut self) -> Result<Response> {
         let from = if self.ranges { self.offset } else { 0 };
-        let asked = self
-            .registry
-            .open_blob(self.repository, self.blob, from, &self.subject);
-        let response = asked.await.map_err(|error| self.without_ranges(error))?;
+        let response = self.ask().await?;
         let start = match response.status() {
             StatusCode::PARTIAL_CONTENT => self.range_start(&response)?,
             // The server ignores ranges: everything again, and the beginning is left out.
@@ -182,7 +187,22 @@ impl<'a> Download<'a> {
             }
         };
         self.skip = self.offset - start;
+        let asked = self.registry.blob_url(self.repository, &self.blob.digest);
+        self.address = Some(response.url().clone()).filter(|address| *address != asked);
         Ok(response)
+    }
+
+    async fn ask(&mut self) -> Result<Response> {
+        let (registry, subject) = (self.registry, &self.subject);
+        if let Some(address) = self.address.take()
+            && let Some(response) = registry
+                .open_address(&address, self.offset, subject)
+                .await?
+        {
+            return Ok(response);
+        }
+        let asked = registry.open_blob(self.repository, self.blob, self.offset, subject);
+        asked.await
     }
 
     /// A range that cannot be had does not mean that the blob cannot.

@@ -2,6 +2,7 @@
 
 mod downloads;
 mod manifests;
+mod redirects;
 mod tokens;
 mod uploads;
 
