@@ -4,6 +4,8 @@
 
 #[path = "mirror/attachments.rs"]
 mod attachments;
+#[path = "mirror/credentials.rs"]
+mod credentials;
 #[path = "mirror/failures.rs"]
 mod failures;
 #[path = "mirror/fixture.rs"]

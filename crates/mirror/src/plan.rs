@@ -20,6 +20,7 @@ use crate::{
 
 mod attach;
 mod decide;
+mod refusal;
 #[cfg(test)]
 mod tests;
 

@@ -80,18 +80,19 @@ impl Job<'_> {
     /// Sends the blob to `targets`, from the first source that has it. True when all got it.
     async fn deliver(&mut self, targets: Vec<Target>) -> bool {
         let mut left = self.ready(targets).await;
-        let mut last: Option<Failure> = None;
+        let mut first: Option<Failure> = None;
         for source in self.sources {
             if left.is_empty() {
                 break;
             }
             match self.read_from(source, &mut left).await {
                 Ok(()) => {}
-                Err(failure) => last = Some(failure),
+                // The first source is the one that was asked for: its failure is the one to report.
+                Err(failure) => first = first.or(Some(failure)),
             }
         }
         let all = left.is_empty();
-        if let Some(failure) = last {
+        if let Some(failure) = first {
             self.give_up(&mut left, failure);
         }
         all

@@ -1,5 +1,7 @@
 //! Whole copies between servers that lie: observe, plan, run.
 
+mod twins;
+
 use std::{sync::Arc, time::Duration};
 
 use castlink_core::{
@@ -33,7 +35,14 @@ struct Run {
 
 /// Copies `images` from one liar to the other.
 async fn copy(source: &Liar, target: &Liar, images: &[&str]) -> Run {
-    let config = config(&[(HOST, source), (TARGET, target)]);
+    let images: Vec<String> = images.iter().map(|name| format!("{HOST}/{name}")).collect();
+    let images: Vec<&str> = images.iter().map(String::as_str).collect();
+    copy_between(&[(HOST, source), (TARGET, target)], &images).await
+}
+
+/// Copies images that are named in full to the target.
+async fn copy_between(servers: &[(&str, &Liar)], images: &[&str]) -> Run {
+    let config = config(servers);
     let registries = Arc::new(Registries::new(&config));
     let plan = plan(look(&registries, images, Depth::Changed).await, true);
     let printer = Printer::new(&OutputArgs::default(), false);
@@ -56,7 +65,7 @@ async fn look(registries: &Registries, images: &[&str], depth: Depth) -> Observa
         layout: Layout::Path,
     };
     let request = |name: &&str| Request {
-        image: format!("{HOST}/{name}").parse().unwrap(),
+        image: name.parse().unwrap(),
         optional: false,
         locked: None,
     };
@@ -262,9 +271,15 @@ async fn verification_looks_below_the_tag() {
     copy(&source, &target, &["a:v1"]).await;
     let config = config(&[(HOST, &source), (TARGET, &target)]);
     let registries = Registries::new(&config);
-    let whole = plan(look(&registries, &["a:v1"], Depth::All).await, true);
+    let whole = plan(
+        look(&registries, &[&format!("{HOST}/a:v1")], Depth::All).await,
+        true,
+    );
     assert!(whole.is_empty());
     target.store().blobs.retain(|_, bytes| bytes != b"layer");
-    let broken = plan(look(&registries, &["a:v1"], Depth::All).await, true);
+    let broken = plan(
+        look(&registries, &[&format!("{HOST}/a:v1")], Depth::All).await,
+        true,
+    );
     assert_eq!(broken.totals().blobs, 1);
 }

@@ -8,7 +8,10 @@ use std::{
 
 use castlink_core::{Failure, ImageRef};
 
-use super::{Action, After, Attachments, BlobStep, Copy, ImageStep, Mount, Plan, attach};
+use super::{
+    Action, After, Attachments, BlobStep, Copy, ImageStep, Mount, Plan, attach,
+    refusal::{absent, check_pinned, unlocked},
+};
 use crate::{
     content::{Blob, Digest, Tree},
     ecr::{Template, missing, template_of},
@@ -69,6 +72,8 @@ struct Planner<'a> {
 #[derive(Default)]
 struct Need {
     sources: Vec<Place>,
+    /// The other public homes of the same images: asked when no source has it.
+    twins: Vec<Place>,
     places: Vec<(Place, usize)>,
 }
 
@@ -213,7 +218,7 @@ impl Planner<'_> {
             platforms: tree.root.platforms(),
             children: missing.cloned().collect(),
             root: (tree.root.clone(), selector.clone()),
-            blobs: self.need(index, &place, &Place::of(&found.source), holdings, tree),
+            blobs: self.need(index, &place, &found.source, holdings, tree),
             tree: Arc::clone(tree),
             replaces: holdings.held.tags.get(&selector).cloned(),
             place,
@@ -232,7 +237,7 @@ impl Planner<'_> {
         holdings: &Holdings,
     ) {
         copy.attachments = attach::plan(&image.attached, holdings);
-        let source = Place::of(&found.source);
+        let source = &found.source;
         let steps = &copy.attachments.steps;
         for attachment in &image.attached.found {
             let selector = attachment.selector();
@@ -240,7 +245,7 @@ impl Planner<'_> {
                 .iter()
                 .any(|step| step.missing && step.selector == selector)
             {
-                let blobs = self.need(index, &copy.place, &source, holdings, &attachment.tree);
+                let blobs = self.need(index, &copy.place, source, holdings, &attachment.tree);
                 copy.blobs.extend(blobs);
             }
         }
@@ -255,10 +260,12 @@ impl Planner<'_> {
         &mut self,
         index: usize,
         place: &Place,
-        source: &Place,
+        source: &ImageRef,
         holdings: &Holdings,
         tree: &Tree,
     ) -> Vec<Blob> {
+        let twin = source.twin().map(|twin| Place::of(&twin));
+        let source = Place::of(source);
         let missing = tree
             .blobs()
             .into_iter()
@@ -266,9 +273,10 @@ impl Planner<'_> {
         let mut first_here = Vec::new();
         for blob in missing {
             let need = self.needs.entry(blob.clone()).or_default();
-            if !need.sources.contains(source) {
+            if !need.sources.contains(&source) {
                 need.sources.push(source.clone());
             }
+            need.twins.extend(twin.clone());
             if need.places.iter().all(|(there, _)| there != place) {
                 need.places.push((place.clone(), index));
                 first_here.push(blob.clone());
@@ -288,9 +296,15 @@ impl Need {
         targets: &Targets,
         mounting: &BTreeMap<Arc<str>, Mounting>,
     ) -> BlobStep {
+        let mut sources = self.sources;
+        for twin in self.twins {
+            if !sources.contains(&twin) {
+                sources.push(twin);
+            }
+        }
         let mut step = BlobStep {
             blob,
-            sources: self.sources,
+            sources,
             uploads: Vec::new(),
             mounts: Vec::new(),
         };
@@ -360,25 +374,6 @@ fn selector(image: &Observed, found: &Found, holdings: &Holdings) -> Result<Stri
     ))
 }
 
-/// A name with a digest promises that digest, which a filtered index does not have.
-fn check_pinned(image: &Observed, found: &Found) -> Result<(), Shared> {
-    let (Some(_), Some(_)) = (image.target.digest(), &found.origin) else {
-        return Ok(());
-    };
-    let source = &image.request.image;
-    let failure = Failure::usage(format!(
-        "{source} is pinned to an index of more platforms: without them it would be another"
-    ));
-    let children = found
-        .tree
-        .as_ref()
-        .map_or(&[][..], |tree| tree.root.children());
-    Err(Arc::new(failure.hint(match children {
-        [only] => format!("pin what is in it, {}, or mirror all of it", only.digest),
-        _ => "mirror all of its platforms, or the image by its tag alone".to_owned(),
-    })))
-}
-
 fn is_in_place(image: &Observed, found: &Found, holdings: &Holdings) -> bool {
     let by_tag = image
         .target
@@ -399,13 +394,4 @@ fn keep(found: &Found, holdings: &Holdings) -> Action {
         digest: found.digest.clone(),
         platforms,
     }
-}
-
-fn absent(image: &ImageRef) -> Failure {
-    Failure::failed(format!("{image} is not at the target")).hint("mirror it from its public name")
-}
-
-fn unlocked(image: &ImageRef) -> Failure {
-    Failure::failed(format!("{image} is not what is locked"))
-        .hint("lock and mirror it by its public name")
 }
