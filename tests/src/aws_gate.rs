@@ -22,6 +22,7 @@ mod incoming;
 mod modify;
 mod query;
 mod services;
+mod subnets;
 mod upstream;
 
 use std::path::Path;

@@ -3,7 +3,7 @@
 //!
 //! The defaults are AWS's own where they can be afforded, and short times elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,10 @@ pub struct Knobs {
     pub endpoint_delete_ms: u64,
     /// How many Describe calls by id do not know a new endpoint yet.
     pub endpoint_lag: u32,
+    /// How many DescribeSubnets calls do not show a tag that was just set.
+    pub tag_lag: u32,
+    /// Subnets that another account shares with this one: id and account.
+    pub shared_subnets: BTreeMap<String, String>,
     /// The most results of a page, whatever was asked for.
     pub page_size: usize,
     /// Interface endpoints per VPC.
@@ -68,6 +72,8 @@ impl Default for Knobs {
             endpoint_modify_ms: 500,
             endpoint_delete_ms: 1_000,
             endpoint_lag: 0,
+            tag_lag: 0,
+            shared_subnets: BTreeMap::new(),
             page_size: 1_000,
             endpoint_limit: 50,
             offered_zones: "abc".to_owned(),

@@ -16,3 +16,7 @@ mod failures;
 mod fixture;
 #[path = "network/tag.rs"]
 mod tag;
+#[path = "network/tag_nodes.rs"]
+mod tag_nodes;
+#[path = "network/tag_remove.rs"]
+mod tag_remove;

@@ -9,6 +9,7 @@ pub mod app;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
+pub mod confirm;
 pub mod duration;
 pub mod error;
 pub mod exit;

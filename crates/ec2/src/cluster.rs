@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Enough to hide the round trips, few enough not to be throttled.
-const CONCURRENT: usize = 8;
+pub(crate) const CONCURRENT: usize = 8;
 
 impl Network {
     /// A cluster by name.

@@ -3,7 +3,7 @@
 
 use aws_sdk_ec2::types as sdk;
 
-use crate::model::{Endpoint, Group, Rule, Service, State, Subnet, Tags};
+use crate::model::{Endpoint, Group, Instance, Rule, Service, State, Subnet, Tags};
 
 pub(crate) fn subnet(from: sdk::Subnet) -> Subnet {
     Subnet {
@@ -19,6 +19,15 @@ pub(crate) fn subnet(from: sdk::Subnet) -> Subnet {
         owner: from.owner_id.unwrap_or_default(),
         tags: tags(from.tags),
     }
+}
+
+/// Nothing for an instance without a subnet: it is on its way out.
+pub(crate) fn instance(from: sdk::Instance) -> Option<Instance> {
+    Some(Instance {
+        id: from.instance_id?,
+        subnet: from.subnet_id.filter(|id| !id.is_empty())?,
+        tags: tags(from.tags),
+    })
 }
 
 /// All CIDRs that are associated, not those on their way in or out.

@@ -12,6 +12,7 @@ mod endpoints;
 mod groups;
 mod model;
 mod network;
+mod nodes;
 mod problem;
 mod subnets;
 mod tags;
@@ -19,7 +20,10 @@ mod token;
 
 pub use create::{EndpointChange, EndpointSpec};
 pub use endpoints::Undeleted;
-pub use model::{Cluster, Endpoint, Group, NodeGroup, Rule, Service, State, Subnet, Tags, Vpc};
+pub use model::{
+    Cluster, Endpoint, FargateProfile, Group, Instance, NodeGroup, Rule, Service, State, Subnet,
+    Tags, Vpc,
+};
 pub use network::Network;
 pub use problem::{Problem, Refusal};
 pub use token::client_token;

@@ -69,6 +69,26 @@ pub struct NodeGroup {
     pub subnets: Vec<String>,
 }
 
+/// A Fargate profile.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FargateProfile {
+    /// Its name.
+    pub name: String,
+    /// Where its pods run.
+    pub subnets: Vec<String>,
+}
+
+/// An instance that is, or was started to be, a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Instance {
+    /// `i-…`
+    pub id: String,
+    /// Where its first interface is.
+    pub subnet: String,
+    /// Its tags: they say who started it.
+    pub tags: Tags,
+}
+
 /// An endpoint service as this account sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Service {

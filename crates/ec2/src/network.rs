@@ -32,6 +32,14 @@ impl Network {
         self.session.region()
     }
 
+    /// The account that the credentials belong to, as STS sees it.
+    ///
+    /// # Errors
+    /// When STS cannot be asked, as in a closed network without its endpoint.
+    pub async fn account(&self) -> castlink_core::Result<String> {
+        Ok(self.session.identity().await?.account)
+    }
+
     /// What to tell the user when `action` failed for `subject`.
     pub(crate) fn failure<E>(&self, action: &str, subject: &str, err: &SdkError<E>) -> Failure
     where

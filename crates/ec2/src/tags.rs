@@ -25,20 +25,17 @@ impl Network {
         Ok(())
     }
 
-    /// Takes the tags with these keys off all of `ids`, whatever their values.
+    /// Takes `tags` off all of `ids`, where they have these very values. All or nothing
+    /// per 100 resources.
     ///
     /// # Errors
     /// The first batch that failed; the batches before it are done.
-    pub async fn untag(&self, ids: &[String], keys: &[&str]) -> Result<()> {
-        let tags = keys
-            .iter()
-            .map(|key| aws_sdk_ec2::types::Tag::builder().key(*key).build());
-        let tags: Vec<_> = tags.collect();
+    pub async fn untag(&self, ids: &[String], tags: &Tags) -> Result<()> {
         for batch in ids.chunks(BATCH) {
             self.ec2
                 .delete_tags()
                 .set_resources(Some(batch.to_vec()))
-                .set_tags(Some(tags.clone()))
+                .set_tags(Some(convert::sdk_tags(tags)))
                 .send()
                 .await
                 .map_err(|err| self.failure("ec2:DeleteTags", &batch.join(", "), &err))?;

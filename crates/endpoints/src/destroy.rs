@@ -1,14 +1,12 @@
 //! Deletes what castlink made in a VPC: endpoints, then, when their interfaces are
 //! gone, the security group. Nothing without our tag is touched.
 
-use std::{
-    io::{self, IsTerminal},
-    time::Duration,
-};
+use std::time::Duration;
 
 use castlink_core::{
     Exit, Failure, Printer, Result,
     app::Outcome,
+    confirm::confirm,
     printer::{count, symbol},
     progress::{Progress, Unit},
     record::{Change, ChangeStatus, Record},
@@ -73,7 +71,8 @@ pub(crate) async fn run(
         return Ok(Exit::Done.into());
     }
     if !yes && plan.deletes() {
-        confirm(printer, vpc).await?;
+        let what = format!("nodes in {vpc} lose CAST AI when this is gone");
+        confirm(printer, &what, vpc).await?;
     }
     let mut failures = delete(printer, network, vpc, &plan, settings).await?;
     failures.extend(plan.kept);
@@ -138,27 +137,6 @@ fn show(printer: &Printer, plan: &Plan) {
     }
     if let Some(group) = &plan.group {
         printer.line(format!("{} {}  {}", symbol('-'), group.id, group.name));
-    }
-}
-
-/// Somebody at a terminal types the VPC's id; nobody there means no.
-async fn confirm(printer: &Printer, vpc: &str) -> Result<()> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage(format!(
-            "deleting the endpoints of {vpc} needs a confirmation"
-        ))
-        .hint("give --yes"));
-    }
-    printer.warn(format!(
-        "nodes in {vpc} lose CAST AI when this is gone; type {vpc} to delete it"
-    ));
-    let typed = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        io::stdin().read_line(&mut line).map(|_| line)
-    });
-    match typed.await {
-        Ok(Ok(line)) if line.trim() == vpc => Ok(()),
-        _ => Err(Failure::usage("not confirmed: nothing was deleted")),
     }
 }
 

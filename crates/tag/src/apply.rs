@@ -1,10 +1,11 @@
-//! Tags what the plan says, and waits until EC2 shows it.
+//! Writes or removes the tags as the plan says, and waits until EC2 shows it.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use castlink_core::{
     Exit, Failure, Printer, Result,
     app::Outcome,
+    confirm::confirm,
     printer::count,
     record::{ChangeStatus, Record},
     wait::{self, Poll},
@@ -12,13 +13,15 @@ use castlink_core::{
 use castlink_ec2::{Network, Tags};
 
 use crate::{
-    plan::{Item, KEY, Plan, VALUE, Verdict},
+    plan::{Goal, Item, KEY, Plan, VALUE, Verdict},
     show,
 };
 
 /// EC2 promises only that tags show up eventually; seconds are usual.
 const VISIBLE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Subnets per call: EC2 takes up to 1000 resources and recommends fewer.
+const BATCH: usize = 100;
 
 /// What became of each subnet that was to be tagged.
 type Results = BTreeMap<String, Result<()>>;
@@ -26,9 +29,32 @@ type Results = BTreeMap<String, Result<()>>;
 /// Shows the plan, does it, and reports every subnet.
 pub(crate) async fn run(printer: &Printer, network: &Network, plan: Plan) -> Result<Outcome> {
     show::show(printer, &plan);
+    carry_out(printer, network, plan).await
+}
+
+/// Shows the plan of a removal, asks unless `yes`, does it, and reports every subnet.
+pub(crate) async fn remove(
+    printer: &Printer,
+    network: &Network,
+    plan: Plan,
+    yes: bool,
+) -> Result<Outcome> {
+    show::show(printer, &plan);
+    let subnets = plan.steps().count();
+    if !yes && subnets > 0 {
+        let what = format!(
+            "CAST AI no longer counts {} as reachable without {KEY}",
+            count(subnets, "subnet")
+        );
+        confirm(printer, &what, "remove").await?;
+    }
+    carry_out(printer, network, plan).await
+}
+
+async fn carry_out(printer: &Printer, network: &Network, plan: Plan) -> Result<Outcome> {
     let steps: Vec<String> = plan.steps().map(|item| item.id().to_owned()).collect();
-    let mut results = tag(network, &steps).await?;
-    confirm(network, &mut results).await?;
+    let mut results = write(network, plan.goal, &steps).await?;
+    settle(network, plan.goal, &mut results).await?;
     report(printer, &plan, &results);
     let failed = results.values().filter(|result| result.is_err()).count();
     let outcome = Outcome::from(exit(&plan, &results))
@@ -41,41 +67,58 @@ fn as_count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
 
-/// Tags all in batches. One bad subnet fails its batch as a whole, so then each is
-/// tried by itself; when it is the identity or the network that fails, none is.
-async fn tag(network: &Network, ids: &[String]) -> Result<Results> {
-    let tags = Tags::from([(KEY.to_owned(), VALUE.to_owned())]);
-    match network.tag(ids, &tags).await {
-        Ok(()) => return Ok(ids.iter().map(|id| (id.clone(), Ok(()))).collect()),
-        Err(failure) if matches!(failure.exit(), Exit::Credentials | Exit::Unreachable) => {
-            return Err(failure);
-        }
-        Err(_) => {}
-    }
+/// Writes batch by batch. One bad subnet fails its batch as a whole, so then each of it
+/// is tried by itself; when it is the identity or the network that fails, none is.
+async fn write(network: &Network, goal: Goal, ids: &[String]) -> Result<Results> {
     let mut results = Results::new();
-    for id in ids {
-        let result = network.tag(std::slice::from_ref(id), &tags).await;
-        results.insert(id.clone(), result);
+    for batch in ids.chunks(BATCH) {
+        match write_batch(network, goal, batch).await {
+            Ok(()) => results.extend(batch.iter().map(|id| (id.clone(), Ok(())))),
+            Err(failure) if results.is_empty() && is_general(&failure) => return Err(failure),
+            Err(_) => {
+                for id in batch {
+                    let result = write_batch(network, goal, std::slice::from_ref(id)).await;
+                    results.insert(id.clone(), result);
+                }
+            }
+        }
     }
     Ok(results)
 }
 
-/// Waits until EC2 shows what was tagged; what it does not show in time has failed.
-async fn confirm(network: &Network, results: &mut Results) -> Result<()> {
-    let tagged: Vec<String> = results
+/// True for what would fail for every other subnet too.
+fn is_general(failure: &Failure) -> bool {
+    matches!(failure.exit(), Exit::Credentials | Exit::Unreachable)
+}
+
+async fn write_batch(network: &Network, goal: Goal, ids: &[String]) -> Result<()> {
+    let tags = Tags::from([(KEY.to_owned(), VALUE.to_owned())]);
+    match goal {
+        Goal::Tagged => network.tag(ids, &tags).await,
+        Goal::Untagged => network.untag(ids, &tags).await,
+    }
+}
+
+/// Waits until EC2 shows what was written; what it does not show in time has failed.
+async fn settle(network: &Network, goal: Goal, results: &mut Results) -> Result<()> {
+    let written: Vec<String> = results
         .iter()
         .filter(|(_, result)| result.is_ok())
         .map(|(id, _)| id.clone())
         .collect();
-    if tagged.is_empty() {
+    if written.is_empty() {
         return Ok(());
     }
+    let want = match goal {
+        Goal::Tagged => Some(VALUE),
+        Goal::Untagged => None,
+    };
     let mut hidden = Vec::new();
     let shown = wait::until(VISIBLE, LOOK_EVERY, async || -> Result<Poll<()>> {
-        let subnets = network.subnets(&tagged).await?;
+        let subnets = network.subnets(&written).await?;
         let unseen = subnets
             .into_iter()
-            .filter(|subnet| subnet.tags.get(KEY).is_none_or(|value| value != VALUE));
+            .filter(|subnet| subnet.tags.get(KEY).map(String::as_str) != want);
         hidden = unseen.map(|subnet| subnet.id).collect();
         Ok(match hidden.as_slice() {
             [] => Poll::Ready(()),
@@ -84,16 +127,20 @@ async fn confirm(network: &Network, results: &mut Results) -> Result<()> {
     })
     .await?;
     if shown.is_err() {
-        for id in hidden {
-            let failure = Failure::unreachable(format!(
-                "EC2 does not show the tag of {id} after {} s",
-                VISIBLE.as_secs()
-            ))
-            .hint("run `castlink-tag verify` in a while");
-            results.insert(id, Err(failure));
-        }
+        results.extend(hidden.into_iter().map(|id| {
+            let failure = unseen(&id);
+            (id, Err(failure))
+        }));
     }
     Ok(())
+}
+
+fn unseen(id: &str) -> Failure {
+    Failure::unreachable(format!(
+        "EC2 does not show the change of {id} after {} s",
+        VISIBLE.as_secs()
+    ))
+    .hint("run `castlink-tag verify` in a while")
 }
 
 fn report(printer: &Printer, plan: &Plan, results: &Results) {
@@ -113,7 +160,11 @@ fn report(printer: &Printer, plan: &Plan, results: &Results) {
     }
     let tagged = results.values().filter(|result| result.is_ok()).count();
     if tagged > 0 {
-        printer.note(format!("tagged {}", count(tagged, "subnet")));
+        let done = match plan.goal {
+            Goal::Tagged => "tagged",
+            Goal::Untagged => "took the tag off",
+        };
+        printer.note(format!("{done} {}", count(tagged, "subnet")));
     }
 }
 

@@ -1,20 +1,24 @@
 //! The command line of `castlink-tag`, and how its flags lay over the configuration.
 
+use std::path::{Path, PathBuf};
+
 use castlink_core::{
     app::Command,
     cli::{AwsArgs, NetworkArgs, OutputArgs},
-    config::Config,
+    config::{self, Config},
 };
 use clap::{Args, Parser, Subcommand};
 
-use crate::plan::Policy;
+use crate::plan::{Goal, Policy};
 
 /// Tags the subnets that CAST AI may place nodes in: cast.ai/routable=true
 ///
-/// Subnets are named with --subnet, taken from a VPC with --vpc, or found by an EKS cluster with
-/// --cluster: those of its control plane and of its managed node groups. Without any of these the
-/// [network] section of castlink.toml decides. Subnets that route to an internet gateway are left
-/// out unless they are named, or --include-public is given.
+/// Subnets are named with --subnet, taken from a VPC with --vpc, found by an EKS cluster with
+/// --cluster, or by the nodes that kubectl lists with --nodes. A cluster's subnets are those of its
+/// control plane, node groups and Fargate profiles, those that its instances are in, and those tagged
+/// for Karpenter; each is shown with the reason. Without any of these the [network] section of
+/// castlink.toml decides. Subnets that route to an internet gateway are left out unless they are
+/// named, or --include-public is given.
 #[derive(Debug, Parser)]
 #[command(name = "castlink-tag", version)]
 pub(crate) struct Cli {
@@ -43,6 +47,10 @@ pub(crate) enum Verb {
         Examples:\n\
         \x20 castlink-tag verify --cluster prod -o json")]
     Verify(VerifyArgs),
+    /// Take the tag off again, where it has the value that castlink sets
+    Remove(RemoveArgs),
+    /// Print the IAM policy that these commands need
+    IamPolicy(IamPolicyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -72,12 +80,33 @@ pub(crate) struct VerifyArgs {
     what: What,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    what: What,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IamPolicyArgs {
+    /// Without the actions that change something
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
 /// Which subnets, and how to reach them.
 #[derive(Debug, Args)]
 struct What {
     /// Also tag subnets that route to an internet gateway
     #[arg(long)]
     include_public: bool,
+    /// Nodes whose subnets are meant: what `kubectl get nodes -o json` prints, or instance ids; - reads stdin
+    #[arg(long, value_name = "FILE")]
+    nodes: Option<PathBuf>,
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
@@ -85,24 +114,46 @@ struct What {
 }
 
 impl Cli {
-    fn what(&self) -> &What {
+    fn what(&self) -> Option<&What> {
         match &self.verb {
-            Verb::Plan(verb) => &verb.what,
-            Verb::Apply(verb) => &verb.what,
-            Verb::Verify(verb) => &verb.what,
+            Verb::Plan(verb) => Some(&verb.what),
+            Verb::Apply(verb) => Some(&verb.what),
+            Verb::Verify(verb) => Some(&verb.what),
+            Verb::Remove(verb) => Some(&verb.what),
+            Verb::IamPolicy(_) => None,
         }
+    }
+
+    /// Where to read nodes from.
+    pub(crate) fn nodes(&self) -> Option<&Path> {
+        self.what()?.nodes.as_deref()
     }
 
     /// What the planner may do.
     pub(crate) fn policy(&self) -> Policy {
         Policy {
-            include_public: self.what().include_public,
+            goal: match &self.verb {
+                Verb::Remove(_) => Goal::Untagged,
+                _ => Goal::Tagged,
+            },
+            include_public: self.what().is_some_and(|what| what.include_public),
             overwrite: match &self.verb {
                 Verb::Plan(verb) => verb.overwrite,
                 Verb::Apply(verb) => verb.overwrite,
-                Verb::Verify(_) => false,
+                Verb::Verify(_) | Verb::Remove(_) | Verb::IamPolicy(_) => false,
             },
         }
+    }
+}
+
+impl What {
+    fn apply(&self, config: &mut Config) {
+        if self.nodes.is_some() {
+            // As every flag that selects: it never adds to what a file selects.
+            config.network = config::Network::default();
+        }
+        self.network.apply(config);
+        self.aws.apply(config);
     }
 }
 
@@ -116,12 +167,16 @@ impl Command for Cli {
             Verb::Plan(_) => "plan",
             Verb::Apply(_) => "apply",
             Verb::Verify(_) => "verify",
+            Verb::Remove(_) => "remove",
+            Verb::IamPolicy(_) => "iam-policy",
         }
     }
 
     fn apply(&self, config: &mut Config) {
-        self.what().network.apply(config);
-        self.what().aws.apply(config);
+        match &self.verb {
+            Verb::IamPolicy(verb) => verb.aws.apply(config),
+            _ => self.what().into_iter().for_each(|what| what.apply(config)),
+        }
     }
 }
 

@@ -7,15 +7,18 @@ use std::process::ExitCode;
 
 use castlink_aws::Session;
 use castlink_core::{
-    Context, Result,
+    Context, Exit, Result,
     app::{self, Outcome},
 };
 use castlink_ec2::Network;
 
 mod apply;
 mod args;
+mod discover;
+mod nodes;
 mod observe;
 mod plan;
+mod policy;
 mod show;
 mod verify;
 
@@ -24,13 +27,23 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: args::Cli, context: Context) -> Result<Outcome> {
-    let session = Session::load(&context.config.aws, None).await?;
+    let (config, printer) = (&context.config, &context.printer);
+    if let args::Verb::IamPolicy(verb) = &cli.verb {
+        printer.raw(policy::text(config.aws.region.as_deref(), verb.read_only));
+        return Ok(Exit::Done.into());
+    }
+    let nodes = cli.nodes().map(nodes::read).transpose()?;
+    let session = Session::load(&config.aws, None).await?;
     let network = Network::new(&session);
-    let found = observe::observe(&network, &context.config.network).await?;
-    let plan = plan::plan(found, cli.policy());
+    let world = observe::observe(&network, &config.network, nodes.as_ref()).await?;
+    for warning in &world.warnings {
+        printer.warn(warning);
+    }
+    let plan = plan::plan(world.candidates, cli.policy());
     match cli.verb {
-        args::Verb::Plan(verb) => Ok(show::plan_only(&context.printer, &plan, verb.exit_code)),
-        args::Verb::Apply(_) => apply::run(&context.printer, &network, plan).await,
-        args::Verb::Verify(_) => Ok(verify::run(&context.printer, &plan)),
+        args::Verb::Plan(verb) => Ok(show::plan_only(printer, &plan, verb.exit_code)),
+        args::Verb::Apply(_) => apply::run(printer, &network, plan).await,
+        args::Verb::Remove(verb) => apply::remove(printer, &network, plan, verb.yes).await,
+        args::Verb::Verify(_) | args::Verb::IamPolicy(_) => Ok(verify::run(printer, &plan)),
     }
 }

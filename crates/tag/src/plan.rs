@@ -9,9 +9,20 @@ pub(crate) const KEY: &str = "cast.ai/routable";
 /// Its value.
 pub(crate) const VALUE: &str = "true";
 
+/// What the subnets are to have afterwards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// The tag.
+    #[default]
+    Tagged,
+    /// No such tag.
+    Untagged,
+}
+
 /// What the planner may do.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Policy {
+    pub(crate) goal: Goal,
     /// Tag subnets that route to an internet gateway.
     pub(crate) include_public: bool,
     /// Replace another value of the tag.
@@ -31,6 +42,12 @@ pub(crate) enum Verdict {
     Conflict(String),
     /// It routes to this internet gateway, and nobody asked for it by name.
     Public(String),
+    /// Take the tag off.
+    Remove,
+    /// It has no such tag, and is not to have one.
+    Untagged,
+    /// It has another value, which is not castlink's to take off.
+    Foreign(String),
 }
 
 /// A subnet and its verdict.
@@ -43,23 +60,29 @@ pub(crate) struct Item {
 /// All subnets, in the order they are shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
+    pub(crate) goal: Goal,
     pub(crate) items: Vec<Item>,
 }
 
 /// Decides for every subnet.
 pub(crate) fn plan(found: Vec<Candidate>, policy: Policy) -> Plan {
+    let verdict = match policy.goal {
+        Goal::Tagged => tagging,
+        Goal::Untagged => removal,
+    };
     let items = found.into_iter().map(|candidate| Item {
         verdict: verdict(&candidate, policy),
         candidate,
     });
     Plan {
+        goal: policy.goal,
         items: items.collect(),
     }
 }
 
 /// A subnet with the tag is left as it is, also a public one: taking tags away is not
 /// what was asked for.
-fn verdict(candidate: &Candidate, policy: Policy) -> Verdict {
+fn tagging(candidate: &Candidate, policy: Policy) -> Verdict {
     let public = candidate
         .gateway
         .clone()
@@ -73,6 +96,15 @@ fn verdict(candidate: &Candidate, policy: Policy) -> Verdict {
     }
 }
 
+/// Another value was set by somebody else, and says something else.
+fn removal(candidate: &Candidate, _: Policy) -> Verdict {
+    match candidate.subnet.tags.get(KEY) {
+        Some(value) if value == VALUE => Verdict::Remove,
+        Some(value) => Verdict::Foreign(value.clone()),
+        None => Verdict::Untagged,
+    }
+}
+
 impl Item {
     pub(crate) fn id(&self) -> &str {
         &self.candidate.subnet.id
@@ -80,21 +112,26 @@ impl Item {
 
     /// True when something is to be done.
     pub(crate) fn is_step(&self) -> bool {
-        matches!(self.verdict, Verdict::Tag | Verdict::Replace(_))
+        matches!(
+            self.verdict,
+            Verdict::Tag | Verdict::Replace(_) | Verdict::Remove
+        )
     }
 
     /// The value before.
     pub(crate) fn from(&self) -> Option<&str> {
         match &self.verdict {
-            Verdict::Replace(value) | Verdict::Conflict(value) => Some(value),
-            Verdict::Tagged => Some(VALUE),
-            Verdict::Tag | Verdict::Public(_) => None,
+            Verdict::Replace(value) | Verdict::Conflict(value) | Verdict::Foreign(value) => {
+                Some(value)
+            }
+            Verdict::Tagged | Verdict::Remove => Some(VALUE),
+            Verdict::Tag | Verdict::Public(_) | Verdict::Untagged => None,
         }
     }
 }
 
 impl Plan {
-    /// The subnets to tag.
+    /// The subnets to tag, or to take the tag off.
     pub(crate) fn steps(&self) -> impl Iterator<Item = &Item> {
         self.items.iter().filter(|item| item.is_step())
     }
@@ -195,8 +232,25 @@ mod tests {
                 Verdict::Public("igw-1".into()),
             ),
         ] {
-            let got = verdict(&candidate(value, gateway, named), policy);
+            let got = tagging(&candidate(value, gateway, named), policy);
             assert_eq!(got, want, "{value:?} {gateway:?} named {named} {policy:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_tag_as_castlink_sets_it_is_taken_off() {
+        let policy = Policy {
+            goal: Goal::Untagged,
+            ..Policy::default()
+        };
+        for (value, want) in [
+            (Some("true"), Verdict::Remove),
+            (Some("false"), Verdict::Foreign("false".into())),
+            (None, Verdict::Untagged),
+        ] {
+            let got = plan(vec![candidate(value, Some("igw-1"), false)], policy);
+            assert_eq!(got.items[0].verdict, want, "{value:?}");
+            assert_eq!(got.exit(), Exit::Done);
         }
     }
 

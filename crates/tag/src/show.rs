@@ -1,5 +1,7 @@
 //! The plan, for people and as records.
 
+use std::collections::BTreeMap;
+
 use castlink_core::{
     Exit, Failure, Printer,
     app::Outcome,
@@ -7,7 +9,7 @@ use castlink_core::{
     record::{Change, ChangeStatus, Record},
 };
 
-use crate::plan::{Item, KEY, Plan, VALUE, Verdict};
+use crate::plan::{Goal, Item, KEY, Plan, VALUE, Verdict};
 
 /// `plan`: shows it and says by the exit code what `apply` would meet.
 pub(crate) fn plan_only(printer: &Printer, plan: &Plan, exit_code: bool) -> Outcome {
@@ -30,6 +32,26 @@ pub(crate) fn show(printer: &Printer, plan: &Plan) {
         printer.line(line);
     }
     printer.line(summary(plan));
+    for line in shared(plan) {
+        printer.warn(line);
+    }
+}
+
+/// Tags are kept per account: what is set here, the owner of a shared subnet does not see.
+fn shared(plan: &Plan) -> Vec<String> {
+    let mut owners: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for item in plan.steps() {
+        if let Some(owner) = &item.candidate.shared_by {
+            owners.entry(owner).or_default().push(item.id());
+        }
+    }
+    let line = |(owner, ids): (&str, Vec<&str>)| {
+        format!(
+            "shared by account {owner}: {}; a tag on a shared subnet is seen by the account that sets it alone",
+            ids.join(", ")
+        )
+    };
+    owners.into_iter().map(line).collect()
 }
 
 fn row(item: &Item) -> Vec<String> {
@@ -40,14 +62,24 @@ fn row(item: &Item) -> Vec<String> {
         Verdict::Tagged => ('=', format!("{KEY}={VALUE}")),
         Verdict::Conflict(value) => ('!', format!("{KEY} is {value:?}")),
         Verdict::Public(gateway) => (' ', format!("public: routes to {gateway}")),
+        Verdict::Remove => ('-', format!("{KEY}={VALUE}")),
+        Verdict::Untagged => ('=', "no tag".to_owned()),
+        Verdict::Foreign(value) => (' ', format!("{KEY} is {value:?}: left as it is")),
     };
+    let mut why = item.candidate.reasons.clone();
+    why.extend(
+        item.candidate
+            .shared_by
+            .iter()
+            .map(|by| format!("shared by account {by}")),
+    );
     vec![
         symbol(sign).to_string(),
         subnet.id.clone(),
         subnet.zone.clone(),
         subnet.cidr.clone(),
         text,
-        item.candidate.reasons.join(", "),
+        why.join(", "),
         subnet.name().to_owned(),
     ]
 }
@@ -56,6 +88,9 @@ fn summary(plan: &Plan) -> String {
     let steps = plan.steps().count();
     let mut parts = match steps {
         0 => vec!["no changes".to_owned()],
+        _ if plan.goal == Goal::Untagged => {
+            vec![format!("{} to take the tag off", count(steps, "subnet"))]
+        }
         _ => vec![format!("{} to tag", count(steps, "subnet"))],
     };
     let mut part = |n: usize, text: &str| {
@@ -75,14 +110,23 @@ fn summary(plan: &Plan) -> String {
         plan.count(|verdict| matches!(verdict, Verdict::Public(_))),
         "public, left out (--include-public)",
     );
+    part(
+        plan.count(|verdict| *verdict == Verdict::Untagged),
+        "without the tag",
+    );
+    part(
+        plan.count(|verdict| matches!(verdict, Verdict::Foreign(_))),
+        "with another value, left as they are",
+    );
     parts.join(", ")
 }
 
 /// The record of one subnet. `done` is what became of a step.
 pub(crate) fn change(item: &Item, done: ChangeStatus, failure: Option<&Failure>) -> Change {
     let (status, error) = match &item.verdict {
-        Verdict::Tag | Verdict::Replace(_) => (done, failure.map(Failure::info)),
-        Verdict::Tagged => (ChangeStatus::Unchanged, None),
+        Verdict::Tag | Verdict::Replace(_) | Verdict::Remove => (done, failure.map(Failure::info)),
+        Verdict::Tagged | Verdict::Untagged => (ChangeStatus::Unchanged, None),
+        Verdict::Foreign(value) => (ChangeStatus::Skipped, Some(foreign(item, value).info())),
         Verdict::Conflict(value) => (ChangeStatus::Skipped, Some(conflict(item, value).info())),
         Verdict::Public(gateway) => (ChangeStatus::Skipped, Some(public(item, gateway).info())),
     };
@@ -90,11 +134,34 @@ pub(crate) fn change(item: &Item, done: ChangeStatus, failure: Option<&Failure>)
         resource: format!("subnet/{}", item.id()),
         field: format!("tag {KEY}"),
         from: item.from().map(Into::into),
-        to: Some(VALUE.into()),
-        owner: None,
+        to: to(&item.verdict),
+        owner: item
+            .candidate
+            .shared_by
+            .as_ref()
+            .map(|by| format!("account:{by}")),
         status,
         error,
     }
+}
+
+fn to(verdict: &Verdict) -> Option<String> {
+    match verdict {
+        Verdict::Remove | Verdict::Untagged => None,
+        Verdict::Foreign(value) => Some(value.clone()),
+        _ => Some(VALUE.to_owned()),
+    }
+}
+
+fn foreign(item: &Item, value: &str) -> Failure {
+    Failure::new(
+        Exit::Done,
+        format!(
+            "{} has {KEY}={value:?}, which castlink did not set",
+            item.id()
+        ),
+    )
+    .hint("take it off yourself if it is not wanted: `aws ec2 delete-tags`")
 }
 
 /// The failure for a subnet with another value.

@@ -56,12 +56,13 @@ fn check(item: &Item) -> Check {
             format!("public, left out: routes to {gateway}"),
             None,
         ),
-        Verdict::Tag => (
+        // Plans of `remove` are not verified.
+        Verdict::Tag | Verdict::Remove | Verdict::Untagged => (
             CheckStatus::Fail,
             format!("no tag {KEY}"),
             Some("run `castlink-tag apply`"),
         ),
-        Verdict::Replace(value) | Verdict::Conflict(value) => (
+        Verdict::Replace(value) | Verdict::Conflict(value) | Verdict::Foreign(value) => (
             CheckStatus::Fail,
             format!("{KEY} is {value:?}"),
             Some("run `castlink-tag apply --overwrite`"),

@@ -16,6 +16,7 @@ use super::endpoint::{Endpoint, Phase};
 use super::modify;
 use super::query::{Params, Xml};
 use super::services::{self, Service};
+use super::subnets::{self, Unseen};
 use super::upstream::Upstream;
 use crate::knobs::Knobs;
 
@@ -25,6 +26,8 @@ pub(super) struct Ec2 {
     endpoints: Mutex<BTreeMap<String, Endpoint>>,
     /// Client tokens of creations: the parameters they came with, the endpoint they made.
     pub(super) tokens: Mutex<BTreeMap<String, (String, String)>>,
+    /// Tags of subnets that are not visible yet.
+    pub(super) unseen_tags: Unseen,
 }
 
 /// One call: where it came in and what it may look at.
@@ -77,6 +80,7 @@ pub(super) async fn answer(
         "DescribeVpcEndpointServices" => describe_services(call).await?,
         "CreateTags" | "DeleteTags" => tag(call, action)?,
         "DeleteSecurityGroup" | "DeleteSubnet" => in_use(call)?,
+        "DescribeSubnets" => return subnets::describe(call, parts, body).await,
         _ => None,
     };
     match own {
@@ -228,6 +232,8 @@ async fn describe_services(call: &Call<'_>) -> Answer {
 fn tag(call: &Call<'_>, action: &str) -> Answer {
     let ids = call.params.list("ResourceId");
     if !ids.iter().any(|id| id.starts_with("vpce-")) {
+        let keys = call.params.tags("Tag").into_keys().collect();
+        call.ec2.unseen_tags.note(keys, call.knobs.tag_lag);
         return Ok(None);
     }
     call.dry_run()?;

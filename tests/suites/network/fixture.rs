@@ -214,7 +214,7 @@ impl World {
             .unwrap_or_else(|| panic!("no {element}: {xml}"))
     }
 
-    async fn eks(&self, path: &str, body: &Value) {
+    pub(crate) async fn eks(&self, path: &str, body: &Value) {
         let request = self.http.post(format!("{}{path}", self.gate.url));
         let answer = request
             .header("authorization", signature("eks"))

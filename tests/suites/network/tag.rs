@@ -1,6 +1,7 @@
 //! `castlink-tag`.
 
 use castlink_tests::faults::{Fault, Harm};
+use castlink_tests::knobs::Knobs;
 use castlink_tests::products::Outcome;
 
 use crate::fixture::{World, count, list, quick, with_world, writes};
@@ -8,7 +9,7 @@ use crate::fixture::{World, count, list, quick, with_world, writes};
 const KEY: &str = "cast.ai/routable";
 
 impl World {
-    async fn tagged(&self) -> Vec<&'static str> {
+    pub(crate) async fn tagged(&self) -> Vec<&'static str> {
         let fields = [
             ("Filter.1.Name", "vpc-id"),
             ("Filter.1.Value.1", self.vpc.as_str()),
@@ -20,7 +21,7 @@ impl World {
         self.names(ids.iter().map(String::as_str))
     }
 
-    async fn set_tag(&self, subnet: &str, value: &str) {
+    pub(crate) async fn set_tag(&self, subnet: &str, value: &str) {
         let fields = [
             ("ResourceId.1", self.subnet(subnet)),
             ("Tag.1.Key", KEY),
@@ -30,7 +31,7 @@ impl World {
     }
 
     /// Names of the subnets whose change record has this status.
-    fn with_status(&self, outcome: &Outcome, status: &str) -> Vec<&'static str> {
+    pub(crate) fn with_status(&self, outcome: &Outcome, status: &str) -> Vec<&'static str> {
         let changes = outcome.records_of("change").unwrap();
         let ids: Vec<String> = changes
             .iter()
@@ -189,8 +190,79 @@ fn a_denial_names_the_action_and_throttling_is_waited_out() {
 }
 
 #[test]
+fn a_tag_that_shows_up_late_is_waited_for() {
+    let knobs = Knobs {
+        tag_lag: 2,
+        ..quick()
+    };
+    with_world(knobs, async |world| {
+        let (_, asked) = world
+            .watched(world.tag(0, &["apply", "--subnet", world.subnet("a")]))
+            .await;
+        let written = asked.iter().position(|entry| entry.mutating).unwrap();
+        assert_eq!(
+            count(&asked[written..], "DescribeSubnets"),
+            3,
+            "twice unseen, then seen"
+        );
+    });
+}
+
+#[test]
+fn shared_subnets_are_named_with_their_owner() {
+    with_world(quick(), async |world| {
+        let shared = world.subnet("a").to_owned();
+        let owner = "999988887777".to_owned();
+        world
+            .shared
+            .panel
+            .set(|knobs| knobs.shared_subnets.insert(shared.clone(), owner));
+        let vpc = ["--vpc", world.vpc.as_str()];
+        let plan = world.tag(0, &[&["plan"], &vpc[..]].concat()).await;
+        let row = plan.stdout.lines().find(|line| line.contains(&shared));
+        assert!(
+            row.unwrap().contains("shared by account 999988887777"),
+            "{plan}"
+        );
+        assert_eq!(plan.stdout.matches("shared by").count(), 1, "{plan}");
+        assert!(
+            plan.stderr.contains("seen by the account that sets it"),
+            "{plan}"
+        );
+        let applied = world
+            .tag(0, &[&["apply", "-o", "json"], &vpc[..]].concat())
+            .await;
+        let owners: Vec<_> = applied
+            .records_of("change")
+            .unwrap()
+            .into_iter()
+            .filter_map(|change| change["owner"].as_str().map(str::to_owned))
+            .collect();
+        assert_eq!(owners, ["account:999988887777"]);
+    });
+}
+
+#[test]
+fn one_bad_subnet_fails_alone() {
+    with_world(quick(), async |world| {
+        let full = Harm::Error {
+            status: 400,
+            code: "TagLimitExceeded".into(),
+            message: "The maximum number of Tags for a resource has been reached.".into(),
+        };
+        world.fault(Fault::on("ec2", "CreateTags", full).containing(world.subnet("b")));
+        let partly = world
+            .tag(4, &["apply", "--vpc", &world.vpc, "-o", "json"])
+            .await;
+        assert_eq!(world.with_status(&partly, "failed"), ["b"]);
+        assert_eq!(world.tagged().await, ["a", "a2", "c", "d"]);
+        assert!(partly.stderr.contains("TagLimitExceeded"), "{partly}");
+    });
+}
+
+#[test]
 fn answers_in_pages_are_read_to_the_end() {
-    let knobs = castlink_tests::knobs::Knobs {
+    let knobs = Knobs {
         page_size: 2,
         ..quick()
     };
