@@ -13,4 +13,5 @@ mod session;
 
 pub use error::{SdkError, code, failure, message};
 pub use kind::{Kind, classify, kind};
+pub use region::region_of;
 pub use session::{Identity, Session};

@@ -6,7 +6,7 @@ use aws_config::{
     Region, environment::EnvironmentVariableRegionProvider, imds::region::ImdsRegionProvider,
     meta::region::ProvideRegion, profile::ProfileFileRegionProvider,
 };
-use castlink_core::{Failure, Result};
+use castlink_core::{Failure, Result, config::Aws};
 
 /// The instance metadata answers in milliseconds where it exists; elsewhere the SDK
 /// would wait five seconds for it.
@@ -34,6 +34,15 @@ pub(crate) async fn resolve(setting: Option<&str>, profile: Option<&str>) -> Res
         };
         Failure::usage(text).hint("give --region, set AWS_REGION, or aws.region in castlink.toml")
     })
+}
+
+/// The region that a session with these settings works in, without one.
+///
+/// # Errors
+/// Exit 2 when nothing says which.
+pub async fn region_of(settings: &Aws) -> Result<String> {
+    let region = resolve(settings.region.as_deref(), settings.profile.as_deref()).await?;
+    Ok(region.as_ref().to_owned())
 }
 
 async fn of_profile(name: Option<&str>) -> Option<Region> {

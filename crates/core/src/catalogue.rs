@@ -20,6 +20,10 @@ pub struct Catalogue {
     services: BTreeMap<String, String>,
     #[serde(default)]
     regions: BTreeMap<String, BTreeMap<String, String>>,
+    /// The files that entries come from, by region and role; those that are missing here
+    /// are built in.
+    #[serde(skip)]
+    origins: BTreeMap<(String, String), String>,
 }
 
 /// One endpoint service of a region.
@@ -52,6 +56,8 @@ impl Catalogue {
             for (role, id) in services {
                 full_name(region, id)
                     .map_err(|err| err.context(format!("catalogue {name}: {role} in {region}")))?;
+                self.origins
+                    .insert((region.clone(), role.clone()), name.to_owned());
             }
             self.regions
                 .entry(region.clone())
@@ -90,6 +96,14 @@ impl Catalogue {
             .collect()
     }
 
+    /// Where an entry is from: `built-in`, or the name of the file that was laid over it.
+    #[must_use]
+    pub fn origin(&self, region: &str, role: &str) -> &str {
+        self.origins
+            .get(&(region.to_owned(), role.to_owned()))
+            .map_or("built-in", String::as_str)
+    }
+
     /// The regions in the catalogue.
     pub fn regions(&self) -> impl Iterator<Item = &str> {
         self.regions.keys().map(String::as_str)
@@ -119,7 +133,13 @@ fn no_role(role: &str, region: &str, ids: &BTreeMap<String, String>) -> Failure 
 
 /// `vpce-svc-…` or a full service name, as a full name of `region`.
 fn full_name(region: &str, id: &str) -> Result<String> {
-    let prefix = format!("com.amazonaws.vpce.{region}.");
+    // China's partition turns the whole name around.
+    let domain = if region.starts_with("cn-") {
+        "cn.com.amazonaws"
+    } else {
+        "com.amazonaws"
+    };
+    let prefix = format!("{domain}.vpce.{region}.");
     let bare = id.strip_prefix(&prefix).unwrap_or(id);
     let hex = bare.strip_prefix("vpce-svc-").unwrap_or_default();
     if hex.len() == 17 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -157,6 +177,33 @@ mod tests {
             "com.amazonaws.vpce.eu-west-1.vpce-svc-0123456789abcdef0"
         );
         assert_eq!(catalogue.services("us-east-1", &[]).unwrap().len(), 6);
+    }
+
+    #[test]
+    fn an_entry_knows_its_origin_and_its_partition() {
+        let text = "[regions.cn-north-1]
+rest-api = 'vpce-svc-0123456789abcdef0'
+kvisor = 'cn.com.amazonaws.vpce.cn-north-1.vpce-svc-0123456789abcdef1'
+[regions.us-gov-west-1]
+rest-api = 'vpce-svc-0123456789abcdef2'";
+        let catalogue = Catalogue::built_in().overlay("mine.toml", text).unwrap();
+        let names = |region: &str| -> Vec<String> {
+            let services = catalogue.services(region, &[]).unwrap();
+            services.into_iter().map(|service| service.name).collect()
+        };
+        assert_eq!(
+            names("cn-north-1"),
+            [
+                "cn.com.amazonaws.vpce.cn-north-1.vpce-svc-0123456789abcdef1",
+                "cn.com.amazonaws.vpce.cn-north-1.vpce-svc-0123456789abcdef0"
+            ]
+        );
+        assert_eq!(
+            names("us-gov-west-1"),
+            ["com.amazonaws.vpce.us-gov-west-1.vpce-svc-0123456789abcdef2"]
+        );
+        assert_eq!(catalogue.origin("cn-north-1", "kvisor"), "mine.toml");
+        assert_eq!(catalogue.origin("us-east-1", "kvisor"), "built-in");
     }
 
     #[test]

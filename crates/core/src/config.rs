@@ -98,6 +98,13 @@ pub struct Endpoints {
     pub timeout: u64,
     /// Tags for what is created.
     pub tags: BTreeMap<String, String>,
+    /// AWS's own services that a closed cluster needs: their names, or `all`; `check` only
+    /// reports which endpoints are missing. Empty = none.
+    pub aws_services: Vec<String>,
+    /// The region of CAST AI's services, when it is another than the VPC's.
+    pub service_region: Option<String>,
+    /// IPv6 addresses as well, where the service and the subnets have them.
+    pub dual_stack: bool,
 }
 
 /// Copying images.
@@ -189,6 +196,9 @@ impl Default for Endpoints {
             private_dns: true,
             timeout: 600,
             tags: BTreeMap::new(),
+            aws_services: Vec::new(),
+            service_region: None,
+            dual_stack: false,
         }
     }
 }

@@ -25,6 +25,8 @@ pub enum Record {
     Change(Change),
     /// The outcome of a check.
     Check(Check),
+    /// An endpoint service of the catalogue.
+    Service(Service),
     /// The last record of a command.
     Summary(Summary),
 }
@@ -219,6 +221,21 @@ pub enum CheckStatus {
     Fail,
 }
 
+/// An endpoint service of the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// The region where it is.
+    pub region: String,
+    /// The role: `rest-api`.
+    pub role: String,
+    /// The full service name: `com.amazonaws.vpce.us-east-1.vpce-svc-0f6…`.
+    pub service: String,
+    /// What it is for.
+    pub title: String,
+    /// Where the entry is from: `built-in 2025-10-15`, or the file.
+    pub origin: String,
+}
+
 /// The last record of every command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -270,7 +287,7 @@ struct Head {
     kind: String,
 }
 
-const KINDS: [&str; 5] = ["image", "mirrored", "change", "check", "summary"];
+const KINDS: [&str; 6] = ["image", "mirrored", "change", "check", "service", "summary"];
 
 impl Record {
     /// The record as one line of JSON, without the newline.

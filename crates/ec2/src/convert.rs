@@ -12,6 +12,9 @@ pub(crate) fn subnet(from: sdk::Subnet) -> Subnet {
         zone: from.availability_zone.unwrap_or_default(),
         zone_id: from.availability_zone_id.unwrap_or_default(),
         cidr: from.cidr_block.unwrap_or_default(),
+        ipv6: from
+            .ipv6_cidr_block_association_set
+            .is_some_and(|set| !set.is_empty()),
         free: from
             .available_ip_address_count
             .and_then(|count| count.try_into().ok())
@@ -63,7 +66,19 @@ pub(crate) fn service(from: sdk::ServiceDetail) -> Service {
     if private_names.is_empty() {
         private_names.extend(from.private_dns_name.clone());
     }
+    let gateway = from
+        .service_type()
+        .iter()
+        .filter_map(|detail| detail.service_type())
+        .any(|kind| kind.as_str() == "Gateway");
+    let families = from.supported_ip_address_types();
+    let dual_stack = ["ipv4", "ipv6"]
+        .iter()
+        .all(|family| families.iter().any(|known| known.as_str() == *family));
     Service {
+        gateway,
+        dual_stack,
+        region: from.service_region.clone().unwrap_or_default(),
         name: from.service_name.unwrap_or_default(),
         zones: from.availability_zones.unwrap_or_default(),
         zone_ids: from.availability_zone_ids.unwrap_or_default(),
@@ -112,6 +127,13 @@ pub(crate) fn endpoint(from: sdk::VpcEndpoint) -> Endpoint {
             .or(from.failure_reason)
             .filter(|text| !text.is_empty()),
         tags: tags(from.tags),
+        gateway: from
+            .vpc_endpoint_type
+            .is_some_and(|kind| kind.as_str() == "Gateway"),
+        route_tables: from.route_table_ids.unwrap_or_default(),
+        dual_stack: from
+            .ip_address_type
+            .map(|kind| kind.as_str() == "dualstack"),
     }
 }
 

@@ -1,8 +1,8 @@
-//! Making and changing interface endpoints.
+//! Making and changing endpoints.
 
 use std::error::Error;
 
-use aws_sdk_ec2::types::{ResourceType, VpcEndpointType};
+use aws_sdk_ec2::types::{IpAddressType, ResourceType, VpcEndpointType};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use castlink_aws::{Kind, SdkError, code, kind, message};
 
@@ -14,8 +14,8 @@ use crate::{
     token::client_token,
 };
 
-/// An interface endpoint to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An endpoint to make: a gateway when it has route tables, an interface endpoint otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndpointSpec {
     /// Where.
     pub vpc: String,
@@ -29,9 +29,21 @@ pub struct EndpointSpec {
     pub private_dns: bool,
     /// Tags, set together with the creation.
     pub tags: Tags,
+    /// Route tables of a gateway.
+    pub route_tables: Vec<String>,
+    /// IPv6 addresses as well.
+    pub dual_stack: bool,
+    /// The region of the service, when it is another than the VPC's.
+    pub service_region: Option<String>,
 }
 
 impl EndpointSpec {
+    /// True for a gateway endpoint.
+    #[must_use]
+    pub fn is_gateway(&self) -> bool {
+        !self.route_tables.is_empty()
+    }
+
     /// The idempotency token. `generation` tells a new endpoint from one with the same
     /// parameters that was made before and deleted since: EC2 remembers tokens of
     /// deleted endpoints too.
@@ -49,6 +61,12 @@ impl EndpointSpec {
             ("groups", self.groups.clone()),
             ("private dns", vec![self.private_dns.to_string()]),
             ("tags", tags.collect()),
+            ("route tables", self.route_tables.clone()),
+            ("dual stack", vec![self.dual_stack.to_string()]),
+            (
+                "service region",
+                self.service_region.iter().cloned().collect(),
+            ),
             ("generation", vec![generation.to_string()]),
         ])
     }
@@ -69,6 +87,10 @@ pub struct EndpointChange {
     pub remove_groups: Vec<String>,
     /// Private DNS on or off; nothing leaves it.
     pub private_dns: Option<bool>,
+    /// Route tables to add to a gateway.
+    pub add_route_tables: Vec<String>,
+    /// IPv6 addresses as well; nothing leaves it.
+    pub dual_stack: Option<bool>,
 }
 
 impl EndpointChange {
@@ -80,8 +102,11 @@ impl EndpointChange {
             &self.remove_subnets,
             &self.add_groups,
             &self.remove_groups,
+            &self.add_route_tables,
         ];
-        self.private_dns.is_none() && lists.iter().all(|list| list.is_empty())
+        self.private_dns.is_none()
+            && self.dual_stack.is_none()
+            && lists.iter().all(|list| list.is_empty())
     }
 }
 
@@ -96,15 +121,25 @@ impl Network {
         spec: &EndpointSpec,
         generation: u32,
     ) -> Result<Endpoint, Refusal> {
-        let answer = self
+        let request = self
             .ec2
             .create_vpc_endpoint()
-            .vpc_endpoint_type(VpcEndpointType::Interface)
             .vpc_id(&spec.vpc)
             .service_name(&spec.service)
-            .set_subnet_ids(Some(spec.subnets.clone()))
-            .set_security_group_ids(Some(spec.groups.clone()))
-            .private_dns_enabled(spec.private_dns)
+            .set_service_region(spec.service_region.clone());
+        let request = if spec.is_gateway() {
+            request
+                .vpc_endpoint_type(VpcEndpointType::Gateway)
+                .set_route_table_ids(Some(spec.route_tables.clone()))
+        } else {
+            request
+                .vpc_endpoint_type(VpcEndpointType::Interface)
+                .set_subnet_ids(Some(spec.subnets.clone()))
+                .set_security_group_ids(Some(spec.groups.clone()))
+                .private_dns_enabled(spec.private_dns)
+                .set_ip_address_type(spec.dual_stack.then_some(IpAddressType::Dualstack))
+        };
+        let answer = request
             .client_token(spec.token(self.region(), generation))
             .tag_specifications(convert::tag_specification(
                 ResourceType::VpcEndpoint,
@@ -134,6 +169,8 @@ impl Network {
             .set_add_security_group_ids(list(&change.add_groups))
             .set_remove_security_group_ids(list(&change.remove_groups))
             .set_private_dns_enabled(change.private_dns)
+            .set_add_route_table_ids(list(&change.add_route_tables))
+            .set_ip_address_type(change.dual_stack.map(address_type))
             .send()
             .await
             .map_err(|err| {
@@ -163,6 +200,14 @@ impl Network {
     }
 }
 
+fn address_type(dual_stack: bool) -> IpAddressType {
+    if dual_stack {
+        IpAddressType::Dualstack
+    } else {
+        IpAddressType::Ipv4
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +220,7 @@ mod tests {
             groups: vec!["sg-1".into()],
             private_dns: true,
             tags: Tags::from([("a".into(), "b".into())]),
+            ..EndpointSpec::default()
         }
     }
 

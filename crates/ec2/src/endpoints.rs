@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::{
-    operation::describe_vpc_endpoint_services::DescribeVpcEndpointServicesError,
+    operation::describe_vpc_endpoint_services::{
+        DescribeVpcEndpointServicesError, builders::DescribeVpcEndpointServicesFluentBuilder,
+    },
     types::{ServiceDetail, UnsuccessfulItem},
 };
 use castlink_aws::{Kind, SdkError, classify, code};
@@ -13,7 +15,7 @@ use futures::future::try_join_all;
 use crate::{
     convert,
     model::{Endpoint, Service},
-    network::{Network, filter},
+    network::{FILTER_VALUES, Network, filter},
 };
 
 /// EC2's code for a service name that is wrong, foreign, or not for this account.
@@ -39,11 +41,23 @@ impl Network {
     /// # Errors
     /// When EC2 cannot be asked.
     pub async fn services(&self, names: &[String]) -> Result<BTreeMap<String, Service>> {
-        let details = match self.service_details(names).await {
+        self.services_in(None, names).await
+    }
+
+    /// The same for services of another region.
+    ///
+    /// # Errors
+    /// When EC2 cannot be asked.
+    pub async fn services_in(
+        &self,
+        region: Option<&str>,
+        names: &[String],
+    ) -> Result<BTreeMap<String, Service>> {
+        let details = match self.service_details(region, names).await {
             Err(err) if code(&err) == Some(UNKNOWN_SERVICE) && names.len() > 1 => {
                 let each = names
                     .iter()
-                    .map(|name| self.known_details(std::slice::from_ref(name)));
+                    .map(|name| self.known_details(region, std::slice::from_ref(name)));
                 try_join_all(each).await?.concat()
             }
             answer => self.known(names, answer)?,
@@ -54,8 +68,37 @@ impl Network {
             .collect())
     }
 
-    async fn known_details(&self, names: &[String]) -> Result<Vec<ServiceDetail>> {
-        let answer = self.service_details(names).await;
+    /// AWS's own services of these names, as far as the region has them. One call: a
+    /// filter, unlike a list of names, leaves out what it does not know. A service that
+    /// is there as a gateway and with interfaces counts as a gateway.
+    ///
+    /// # Errors
+    /// When EC2 cannot be asked.
+    pub async fn aws_services(&self, names: &[String]) -> Result<BTreeMap<String, Service>> {
+        let mut services = BTreeMap::new();
+        for batch in names.chunks(FILTER_VALUES) {
+            let request = self
+                .ec2
+                .describe_vpc_endpoint_services()
+                .filters(filter("service-name", batch));
+            let details = pages(request).await.map_err(|err| {
+                self.failure("ec2:DescribeVpcEndpointServices", &batch.join(", "), &err)
+            })?;
+            for service in details.into_iter().map(convert::service) {
+                if service.gateway || !services.contains_key(&service.name) {
+                    services.insert(service.name.clone(), service);
+                }
+            }
+        }
+        Ok(services)
+    }
+
+    async fn known_details(
+        &self,
+        region: Option<&str>,
+        names: &[String],
+    ) -> Result<Vec<ServiceDetail>> {
+        let answer = self.service_details(region, names).await;
         self.known(names, answer)
     }
 
@@ -72,25 +115,17 @@ impl Network {
         }
     }
 
-    /// The SDK has no paginator for this one.
     async fn service_details(
         &self,
+        region: Option<&str>,
         names: &[String],
     ) -> Result<Vec<ServiceDetail>, SdkError<DescribeVpcEndpointServicesError>> {
         let request = self
             .ec2
             .describe_vpc_endpoint_services()
-            .set_service_names(Some(names.to_vec()));
-        let mut details = Vec::new();
-        let mut token = None;
-        loop {
-            let page = request.clone().set_next_token(token).send().await?;
-            details.extend(page.service_details.unwrap_or_default());
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                return Ok(details);
-            }
-        }
+            .set_service_names(Some(names.to_vec()))
+            .set_service_regions(region.map(|region| vec![region.to_owned()]));
+        pages(request).await
     }
 
     /// The endpoints of a VPC, also dead and leaving ones; of these services, or of all
@@ -142,6 +177,22 @@ impl Network {
             );
         }
         Ok(undeleted)
+    }
+}
+
+/// The SDK has no paginator for this one.
+async fn pages(
+    request: DescribeVpcEndpointServicesFluentBuilder,
+) -> Result<Vec<ServiceDetail>, SdkError<DescribeVpcEndpointServicesError>> {
+    let mut details = Vec::new();
+    let mut token = None;
+    loop {
+        let page = request.clone().set_next_token(token).send().await?;
+        details.extend(page.service_details.unwrap_or_default());
+        token = page.next_token.filter(|token| !token.is_empty());
+        if token.is_none() {
+            return Ok(details);
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{
     problem::{Problem, Refusal},
 };
 
-/// EC2 shows it in the console beside each rule.
-const DESCRIPTION: &str = "castlink: HTTPS to the endpoints";
+/// What each rule says of itself: EC2 shows it in the console.
+pub const RULE_TEXT: &str = "castlink: HTTPS to the endpoints";
 
 impl Network {
     /// All security groups of a VPC with their ingress rules.
@@ -145,14 +145,14 @@ fn permission(port: i32, cidrs: &[String]) -> IpPermission {
             permission.ipv6_ranges(
                 Ipv6Range::builder()
                     .cidr_ipv6(cidr)
-                    .description(DESCRIPTION)
+                    .description(RULE_TEXT)
                     .build(),
             )
         } else {
             permission.ip_ranges(
                 IpRange::builder()
                     .cidr_ip(cidr)
-                    .description(DESCRIPTION)
+                    .description(RULE_TEXT)
                     .build(),
             )
         };

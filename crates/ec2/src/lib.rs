@@ -20,9 +20,10 @@ mod token;
 
 pub use create::{EndpointChange, EndpointSpec};
 pub use endpoints::Undeleted;
+pub use groups::RULE_TEXT;
 pub use model::{
-    Cluster, Endpoint, FargateProfile, Group, Instance, NodeGroup, Rule, Service, State, Subnet,
-    Tags, Vpc,
+    Cluster, Endpoint, FargateProfile, Group, Instance, NodeGroup, Routes, Rule, Service, State,
+    Subnet, Tags, Vpc,
 };
 pub use network::Network;
 pub use problem::{Problem, Refusal};

@@ -18,6 +18,8 @@ pub struct Subnet {
     pub zone_id: String,
     /// IPv4 CIDR; empty for IPv6-only subnets.
     pub cidr: String,
+    /// True when it has an IPv6 CIDR as well: what dual-stack endpoints need.
+    pub ipv6: bool,
     /// Free IPv4 addresses.
     pub free: u32,
     /// The account that owns it: another than the caller's when it is shared.
@@ -32,6 +34,15 @@ impl Subnet {
     pub fn name(&self) -> &str {
         self.tags.get("Name").map_or("", String::as_str)
     }
+}
+
+/// The route tables of subnets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// Subnets that route to an internet gateway, with the gateway.
+    pub public: BTreeMap<String, String>,
+    /// The route table of each subnet: its own, or the VPC's main one.
+    pub tables: BTreeMap<String, String>,
 }
 
 /// A VPC with what interface endpoints need from it.
@@ -104,6 +115,12 @@ pub struct Service {
     pub names_verified: bool,
     /// The provider must accept each endpoint.
     pub acceptance: bool,
+    /// A gateway: routes instead of interfaces.
+    pub gateway: bool,
+    /// It takes IPv6 as well as IPv4.
+    pub dual_stack: bool,
+    /// The region where it is, when EC2 tells.
+    pub region: String,
 }
 
 impl Service {
@@ -115,7 +132,7 @@ impl Service {
     }
 }
 
-/// An interface endpoint.
+/// An interface or gateway endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoint {
     /// `vpce-…`
@@ -136,6 +153,12 @@ pub struct Endpoint {
     pub last_error: Option<String>,
     /// Its tags.
     pub tags: Tags,
+    /// A gateway: routes instead of interfaces.
+    pub gateway: bool,
+    /// Route tables of a gateway.
+    pub route_tables: Vec<String>,
+    /// It has IPv6 addresses as well; nothing when EC2 does not tell.
+    pub dual_stack: Option<bool>,
 }
 
 /// The life of an endpoint. The SDK's own enum never matches: its model says

@@ -8,7 +8,7 @@ use tokio::try_join;
 
 use crate::{
     convert,
-    model::{Subnet, Vpc},
+    model::{Routes, Subnet, Vpc},
     network::{FILTER_VALUES, Network, filter},
 };
 
@@ -72,11 +72,19 @@ impl Network {
     /// # Errors
     /// When EC2 cannot be asked.
     pub async fn public_subnets(&self, subnets: &[Subnet]) -> Result<BTreeMap<String, String>> {
+        Ok(self.routes(subnets).await?.public)
+    }
+
+    /// Where the subnets route to: see [`Routes`].
+    ///
+    /// # Errors
+    /// When EC2 cannot be asked.
+    pub async fn routes(&self, subnets: &[Subnet]) -> Result<Routes> {
         let mut vpcs: Vec<&str> = subnets.iter().map(|subnet| subnet.vpc.as_str()).collect();
         vpcs.sort_unstable();
         vpcs.dedup();
         if vpcs.is_empty() {
-            return Ok(BTreeMap::new());
+            return Ok(Routes::default());
         }
         let pages = self
             .ec2
@@ -89,7 +97,10 @@ impl Network {
             .collect::<Result<_, _>>()
             .await
             .map_err(|err| self.failure("ec2:DescribeRouteTables", &vpcs.join(", "), &err))?;
-        Ok(public(subnets, &tables))
+        Ok(Routes {
+            public: public(subnets, &tables),
+            tables: table_ids(subnets, &tables),
+        })
     }
 
     /// A VPC with its CIDRs and DNS attributes.
@@ -180,6 +191,14 @@ fn some(values: &[String]) -> String {
         [first, _, _, _, ..] => format!("{first} and {} more", values.len() - 1),
         values => values.join(", "),
     }
+}
+
+fn table_ids(subnets: &[Subnet], tables: &[RouteTable]) -> BTreeMap<String, String> {
+    let id = |subnet: &Subnet| {
+        let table = table_of(subnet, tables)?.route_table_id()?;
+        Some((subnet.id.clone(), table.to_owned()))
+    };
+    subnets.iter().filter_map(id).collect()
 }
 
 /// Pure half of [`Network::public_subnets`].

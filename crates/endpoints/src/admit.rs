@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use castlink_ec2::{Group, Rule};
 
+pub(crate) use castlink_ec2::RULE_TEXT;
+
 /// The port of every CAST AI service.
 pub(crate) const HTTPS: i32 = 443;
 

@@ -9,6 +9,8 @@ use castlink_core::{
 };
 use clap::{Args, Parser, Subcommand};
 
+use crate::{export::Format, iam::For};
+
 /// PrivateLink endpoints to CAST AI, one per service, in every zone where nodes may be
 ///
 /// The VPC is given with --vpc, or found by --cluster or --subnet; without any of these the
@@ -44,6 +46,12 @@ pub(crate) enum Verb {
         Examples:\n\
         \x20 castlink-endpoints status --cluster prod -o json")]
     Status(StatusArgs),
+    /// Write the plan for another tool: Terraform, the AWS CLI or CloudFormation
+    Export(ExportArgs),
+    /// Show the endpoint services that castlink knows, by region
+    Catalogue(CatalogueArgs),
+    /// Print the IAM policy that a verb needs, and no more than that
+    IamPolicy(IamPolicyArgs),
     /// Delete the endpoints and the security group that castlink made in the VPC
     #[command(after_help = "\
         Examples:\n\
@@ -89,6 +97,37 @@ pub(crate) struct DestroyArgs {
     wait: Wait,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The tool
+    pub(crate) format: Format,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    how: How,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CatalogueArgs {
+    /// Only this region
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+    /// File with more regions or services, laid over the built-in catalogue
+    #[arg(long, value_name = "FILE")]
+    catalogue: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IamPolicyArgs {
+    /// What the policy is to allow
+    #[arg(long = "for", value_name = "VERB", default_value = "apply")]
+    pub(crate) verb: For,
+    #[command(flatten)]
+    what: What,
+}
+
 /// Which endpoints, and how to reach AWS.
 #[derive(Debug, Args)]
 struct What {
@@ -98,6 +137,13 @@ struct What {
     /// Service by role: rest-api, kvisor, … (repeat, or separate with commas) [default: all]
     #[arg(long = "service", value_name = "ROLE", value_delimiter = ',')]
     services: Vec<String>,
+    /// AWS's own services that a closed cluster needs, as well: ecr.api, ecr.dkr, s3, sts, …
+    /// or `all`; `check` only reports which endpoints are missing (exit 3)
+    #[arg(long, value_name = "check|all|NAMES", value_delimiter = ',')]
+    aws_services: Vec<String>,
+    /// Region of CAST AI's services [default: the VPC's]
+    #[arg(long, value_name = "REGION")]
+    service_region: Option<String>,
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
@@ -114,6 +160,9 @@ struct How {
     /// Do not make the services' own names resolve to the endpoints
     #[arg(long)]
     no_private_dns: bool,
+    /// IPv6 addresses as well, where the service and the subnets have them
+    #[arg(long)]
+    dual_stack: bool,
 }
 
 /// How long to wait.
@@ -135,6 +184,15 @@ impl What {
         if !self.services.is_empty() {
             config.endpoints.services.clone_from(&self.services);
         }
+        if !self.aws_services.is_empty() {
+            config.endpoints.aws_services.clone_from(&self.aws_services);
+        }
+        if self.service_region.is_some() {
+            config
+                .endpoints
+                .service_region
+                .clone_from(&self.service_region);
+        }
     }
 }
 
@@ -145,6 +203,9 @@ impl How {
         }
         if self.no_private_dns {
             config.endpoints.private_dns = false;
+        }
+        if self.dual_stack {
+            config.endpoints.dual_stack = true;
         }
     }
 }
@@ -168,6 +229,9 @@ impl Command for Cli {
             Verb::Apply(_) => "apply",
             Verb::Status(_) => "status",
             Verb::Destroy(_) => "destroy",
+            Verb::Export(_) => "export",
+            Verb::Catalogue(_) => "catalogue",
+            Verb::IamPolicy(_) => "iam-policy",
         }
     }
 
@@ -177,6 +241,14 @@ impl Command for Cli {
             Verb::Apply(verb) => (&verb.what, Some(&verb.how), Some(&verb.wait)),
             Verb::Status(verb) => (&verb.what, None, None),
             Verb::Destroy(verb) => (&verb.what, None, Some(&verb.wait)),
+            Verb::Export(verb) => (&verb.what, Some(&verb.how), Some(&verb.wait)),
+            Verb::IamPolicy(verb) => (&verb.what, None, None),
+            Verb::Catalogue(verb) => {
+                if verb.catalogue.is_some() {
+                    config.endpoints.catalogue.clone_from(&verb.catalogue);
+                }
+                return;
+            }
         };
         what.apply(config);
         if let Some(how) = how {

@@ -1,12 +1,15 @@
 //! Reads everything the plan needs, concurrently, in few calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use castlink_core::{Failure, Result, config};
-use castlink_ec2::{Endpoint, Group, Network, Service, Subnet, Vpc};
+use castlink_ec2::{Endpoint, Group, Network, Routes, Service, Subnet, Vpc};
 use tokio::try_join;
 
 use crate::settings::Settings;
+
+/// Zones whose endpoints cannot lead to another region, by id: EC2 refuses them.
+const SECLUDED: [&str; 1] = ["use1-az3"];
 
 /// Which VPC, and which of its subnets count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub(crate) struct World {
     pub(crate) subnets: Vec<Subnet>,
     /// Those that route to an internet gateway, with the gateway.
     pub(crate) public: BTreeMap<String, String>,
+    /// The route table of each subnet, when somebody needs to know.
+    pub(crate) tables: BTreeMap<String, String>,
     /// The services that EC2 knows, by name.
     pub(crate) services: BTreeMap<String, Service>,
     /// Endpoints of the wanted services in the VPC, in whatever state.
@@ -100,36 +105,96 @@ pub(crate) async fn observe(
     settings: &Settings,
 ) -> Result<World> {
     let names = settings.names();
-    let (vpc, (subnets, public), services, endpoints, groups) = try_join!(
+    let (vpc, (subnets, routes), services, endpoints, groups) = try_join!(
         network.vpc(&scope.vpc),
-        subnets(network, scope),
-        network.services(&names),
+        subnets(network, scope, settings),
+        services(network, settings),
         network.endpoints(&scope.vpc, &names),
         network.groups(&scope.vpc),
     )?;
+    let services = reachable(services, &subnets, settings);
     Ok(World {
         scope: scope.clone(),
         vpc,
         subnets,
-        public,
+        public: routes.public,
+        tables: routes.tables,
         services,
         endpoints,
         groups,
     })
 }
 
-/// With named subnets nobody needs to know which are public.
+/// With named subnets and no gateway nobody needs to know the routes.
 async fn subnets(
     network: &Network,
     scope: &Scope,
-) -> Result<(Vec<Subnet>, BTreeMap<String, String>)> {
+    settings: &Settings,
+) -> Result<(Vec<Subnet>, Routes)> {
     let subnets = network.subnets_of(&scope.vpc).await?;
-    let public = if scope.named.is_empty() {
-        network.public_subnets(&subnets).await?
+    let routes = if scope.named.is_empty() || settings.aws.needs_routes() {
+        network.routes(&subnets).await?
     } else {
-        BTreeMap::new()
+        Routes::default()
     };
-    Ok((subnets, public))
+    Ok((subnets, routes))
+}
+
+/// CAST AI's services, and AWS's own if any are wanted: at most two calls.
+async fn services(network: &Network, settings: &Settings) -> Result<BTreeMap<String, Service>> {
+    let castai = settings.castai_names();
+    let aws = settings.aws.names();
+    let (mut services, more) = try_join!(
+        network.services_in(settings.service_region.as_deref(), &castai),
+        network.aws_services(&aws),
+    )?;
+    services.extend(more);
+    Ok(services)
+}
+
+/// EC2 names no zones for a service of another region: all are meant but those that
+/// cannot reach other regions.
+fn reachable(
+    mut services: BTreeMap<String, Service>,
+    subnets: &[Subnet],
+    settings: &Settings,
+) -> BTreeMap<String, Service> {
+    if settings.service_region.is_none() {
+        return services;
+    }
+    let ids = subnets.iter().map(|subnet| subnet.zone_id.clone());
+    let ids: BTreeSet<String> = ids.filter(|id| !SECLUDED.contains(&id.as_str())).collect();
+    for wanted in &settings.services {
+        if let Some(service) = services.get_mut(&wanted.name)
+            && service.zones.is_empty()
+            && service.zone_ids.is_empty()
+        {
+            service.zone_ids = ids.iter().cloned().collect();
+        }
+    }
+    services
+}
+
+impl World {
+    /// The route tables through which nodes may go: of the named subnets, else of the
+    /// cluster's and of all private ones.
+    pub(crate) fn node_tables(&self) -> BTreeSet<&str> {
+        let scope = &self.scope;
+        let counts = |subnet: &&Subnet| match scope.named.as_slice() {
+            [] => scope.nodes.contains(&subnet.id) || !self.public.contains_key(&subnet.id),
+            named => named.contains(&subnet.id),
+        };
+        let subnets = self.subnets.iter().filter(counts);
+        let tables = subnets.filter_map(|subnet| self.tables.get(&subnet.id));
+        tables.map(String::as_str).collect()
+    }
+
+    /// Those of them in which a gateway endpoint has no route.
+    pub(crate) fn without_route(&self, endpoint: &Endpoint) -> Vec<&str> {
+        let tables = self.node_tables().into_iter();
+        let known = |table: &&str| endpoint.route_tables.iter().any(|one| one == table);
+        tables.filter(|table| !known(table)).collect()
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@
 use castlink_core::{Failure, catalogue};
 use castlink_ec2::{Endpoint, EndpointChange, EndpointSpec, Group, State};
 
-use crate::settings::{ROLE, is_managed};
+use crate::{
+    aws,
+    settings::{ROLE, is_managed},
+};
 
 /// What is to be done, and what cannot be.
 #[derive(Debug)]
@@ -119,9 +122,11 @@ pub(crate) fn own_group<'a>(groups: &'a [Group], vpc: &str) -> Option<&'a Group>
 
 /// The endpoint of `service` to work with: the one that has the names, else the first by id.
 pub(crate) fn adopted<'a>(endpoints: &'a [Endpoint], service: &str) -> Option<&'a Endpoint> {
+    let gateway = aws::is_gateway(service);
     let mut live: Vec<&Endpoint> = endpoints
         .iter()
         .filter(|endpoint| endpoint.service == service && endpoint.state.is_live())
+        .filter(|endpoint| endpoint.gateway == gateway)
         .collect();
     live.sort_by_key(|endpoint| (!endpoint.private_dns, &endpoint.id));
     live.first().copied()

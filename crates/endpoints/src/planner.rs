@@ -16,8 +16,13 @@ use crate::{
 
 /// Decides for every wanted service.
 pub(crate) fn plan(settings: &Settings, world: &World) -> Plan {
+    let mut wanted = settings.services.clone();
+    if !settings.aws.is_check() {
+        wanted.extend(settings.aws.resolve(&world.services));
+    }
     Planner {
         settings,
+        wanted,
         world,
         zones: Zones::of(world),
         own: own_group(&world.groups, &world.vpc.id),
@@ -29,6 +34,8 @@ pub(crate) fn plan(settings: &Settings, world: &World) -> Plan {
 /// What the decisions are made from.
 pub(crate) struct Planner<'a> {
     pub(crate) settings: &'a Settings,
+    /// CAST AI's services, and those of AWS that are to have endpoints.
+    pub(crate) wanted: Vec<catalogue::Service>,
     pub(crate) world: &'a World,
     pub(crate) zones: Zones<'a>,
     own: Option<&'a Group>,
@@ -41,8 +48,7 @@ impl<'a> Planner<'a> {
         let mut problems = self.vpc_problems();
         problems.extend(self.pick_subnets());
         let items: Vec<Item> = self
-            .settings
-            .services
+            .wanted
             .iter()
             .map(|service| self.item(service))
             .collect();
@@ -96,7 +102,7 @@ impl<'a> Planner<'a> {
     /// Chooses a subnet for every zone in which an endpoint is missing.
     fn pick_subnets(&mut self) -> Vec<Failure> {
         let mut needed: BTreeMap<&str, usize> = BTreeMap::new();
-        for service in &self.settings.services {
+        for service in &self.wanted {
             for zone in self.missing_zones(&service.name) {
                 *needed.entry(zone).or_default() += 1;
             }
@@ -126,6 +132,9 @@ impl<'a> Planner<'a> {
         let Some(service) = self.service(name) else {
             return Vec::new();
         };
+        if service.gateway {
+            return Vec::new();
+        }
         let covered = self
             .adopted(name)
             .map(|endpoint| self.zones_of(endpoint))
@@ -175,16 +184,24 @@ impl<'a> Planner<'a> {
         endpoint: Option<&Endpoint>,
         missing: &[&str],
     ) -> Verdict {
-        let subnets: Vec<String> = missing
-            .iter()
-            .filter_map(|zone| self.picks.get(zone))
-            .map(|id| (*id).to_owned())
-            .collect();
+        let subnets = self.picked(missing);
         match endpoint {
+            _ if service.gateway => self.gateway(wanted, endpoint),
             Some(endpoint) => self.change(service, endpoint, subnets),
             None if missing.is_empty() => Verdict::Blocked(self.nowhere(wanted, service)),
             None => self.create(wanted, service, subnets),
         }
+    }
+
+    /// The chosen subnets of these zones.
+    fn picked(&self, zones: &[&str]) -> Vec<String> {
+        let picks = zones.iter().filter_map(|zone| self.picks.get(zone));
+        picks.map(|id| (*id).to_owned()).collect()
+    }
+
+    /// The subnets in which a service gets interfaces.
+    pub(crate) fn chosen(&self, name: &str) -> Vec<String> {
+        self.picked(&self.missing_zones(name))
     }
 
     fn create(
@@ -198,6 +215,7 @@ impl<'a> Planner<'a> {
         };
         Verdict::Create {
             spec: EndpointSpec {
+                dual_stack: self.wants_both(service, &subnets),
                 vpc: self.world.vpc.id.clone(),
                 service: service.name.clone(),
                 subnets,
@@ -205,6 +223,8 @@ impl<'a> Planner<'a> {
                 // With acceptance, EC2 takes private DNS only afterwards, by a change.
                 private_dns: self.wants_names(service) && !service.acceptance,
                 tags: self.settings.tags_for(&format!("castlink-{}", wanted.role)),
+                service_region: self.region_of(wanted),
+                ..EndpointSpec::default()
             },
             own_group: self.settings.groups.is_empty(),
             after: self
@@ -222,8 +242,11 @@ impl<'a> Planner<'a> {
         }
         let (add_groups, own_group) = self.missing_groups(endpoint);
         let names = self.wants_names(service);
+        let subnets = [endpoint.subnets.as_slice(), &add_subnets].concat();
+        let both = self.wants_both(service, &subnets) && is_managed(&endpoint.tags);
         let change = EndpointChange {
             id: endpoint.id.clone(),
+            dual_stack: (both && endpoint.dual_stack == Some(false)).then_some(true),
             add_subnets,
             add_groups,
             private_dns: match endpoint.private_dns {
@@ -239,6 +262,25 @@ impl<'a> Planner<'a> {
             State::Available => Verdict::Present,
             _ => Verdict::Pending(endpoint.state.clone()),
         }
+    }
+
+    /// The region to say when the endpoint is made; AWS's own services are the VPC's.
+    fn region_of(&self, wanted: &catalogue::Service) -> Option<String> {
+        let castai = self
+            .settings
+            .services
+            .iter()
+            .any(|one| one.name == wanted.name);
+        self.settings.service_region.clone().filter(|_| castai)
+    }
+
+    /// IPv6 too: wanted, offered, and possible in all of these subnets.
+    pub(crate) fn wants_both(&self, service: &Service, subnets: &[String]) -> bool {
+        let both = |id: &String| {
+            let mut all = self.world.subnets.iter();
+            all.any(|subnet| subnet.id == *id && subnet.ipv6)
+        };
+        self.settings.dual_stack && service.dual_stack && subnets.iter().all(both)
     }
 
     pub(crate) fn wants_names(&self, service: &Service) -> bool {
@@ -322,6 +364,10 @@ impl<'a> Planner<'a> {
 
 /// The one sentence for what EC2 does not tell apart.
 fn unknown(wanted: &catalogue::Service) -> Failure {
+    if !wanted.name.contains(".vpce-svc-") {
+        return Failure::failed(format!("{} has no endpoint service here", wanted.name))
+            .hint(format!("leave {} out of --aws-services", wanted.role));
+    }
     Failure::failed(format!("{} ({}) is not known to EC2 here", wanted.role, wanted.name)).hint(
         "the name is wrong, it belongs to another region, or CAST AI has not allowed this AWS account yet: compare it with CAST AI's list, or ask CAST AI to allow the account",
     )

@@ -6,9 +6,11 @@ use std::time::Duration;
 use castlink_core::{
     Failure, Result,
     catalogue::{Catalogue, Service},
-    config::Config,
+    config::{Config, Endpoints},
 };
 use castlink_ec2::Tags;
+
+use crate::aws::Choice;
 
 /// The tag that says what castlink may change and delete again.
 pub(crate) const MANAGED: (&str, &str) = ("castlink:managed-by", "castlink");
@@ -28,6 +30,14 @@ pub(crate) struct Settings {
     pub(crate) tags: Tags,
     /// How long to wait for EC2.
     pub(crate) deadline: Duration,
+    /// The region of the VPC.
+    pub(crate) region: String,
+    /// The region of CAST AI's services, when it is another.
+    pub(crate) service_region: Option<String>,
+    /// IPv6 addresses as well, where possible.
+    pub(crate) dual_stack: bool,
+    /// AWS's own services.
+    pub(crate) aws: Choice,
 }
 
 impl Settings {
@@ -37,29 +47,34 @@ impl Settings {
     /// Exit 2: the catalogue file is none, or has nothing for the region or a role.
     pub(crate) fn resolve(config: &Config, region: &str) -> Result<Self> {
         let wanted = &config.endpoints;
-        let mut catalogue = Catalogue::built_in();
-        if let Some(file) = &wanted.catalogue {
-            let name = file.display().to_string();
-            let text = std::fs::read_to_string(file)
-                .map_err(|err| Failure::usage(format!("catalogue {name}")).because(err))?;
-            catalogue = catalogue.overlay(&name, &text)?;
-        }
         checked(&wanted.tags)?;
+        let home = wanted.service_region.as_deref().unwrap_or(region);
         Ok(Self {
-            services: catalogue.services(region, &wanted.services)?,
+            services: catalogue(wanted)?.services(home, &wanted.services)?,
             private_dns: wanted.private_dns,
             groups: wanted.security_groups.clone(),
             tags: wanted.tags.clone(),
             deadline: wanted.deadline(),
+            region: region.to_owned(),
+            service_region: (home != region).then(|| home.to_owned()),
+            dual_stack: wanted.dual_stack,
+            aws: Choice::read(&wanted.aws_services, region)?,
         })
     }
 
-    /// The full names of the services.
-    pub(crate) fn names(&self) -> Vec<String> {
+    /// The full names of CAST AI's services.
+    pub(crate) fn castai_names(&self) -> Vec<String> {
         self.services
             .iter()
             .map(|service| service.name.clone())
             .collect()
+    }
+
+    /// The full names of all services, those of AWS in each form they may have.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names = self.castai_names();
+        names.extend(self.aws.names());
+        names
     }
 
     /// The tags of something that is made: the user's, a name for the console, and ours,
@@ -70,6 +85,21 @@ impl Settings {
         tags.extend([MANAGED, ROLE].map(|(key, value)| (key.to_owned(), value.to_owned())));
         tags
     }
+}
+
+/// The built-in catalogue with the user's file laid over it.
+///
+/// # Errors
+/// Exit 2: the file cannot be read, or is none.
+pub(crate) fn catalogue(wanted: &Endpoints) -> Result<Catalogue> {
+    let catalogue = Catalogue::built_in();
+    let Some(file) = &wanted.catalogue else {
+        return Ok(catalogue);
+    };
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file)
+        .map_err(|err| Failure::usage(format!("catalogue {name}")).because(err))?;
+    catalogue.overlay(&name, &text)
 }
 
 /// EC2's limits, told before the first call instead of in the middle.

@@ -9,8 +9,8 @@ use castlink_core::{
 use castlink_ec2::{EndpointChange, Network};
 
 use crate::{
-    cost,
-    observe::{self, Scope},
+    aws, cost,
+    observe::{self, Scope, World},
     plan::{GroupStep, Item, Plan, Verdict},
     planner,
     settings::Settings,
@@ -32,12 +32,23 @@ pub(crate) async fn plan_only(
     for failure in plan.blocked() {
         printer.failure(failure);
     }
+    let checked = check_aws(printer, settings, &world);
     let exit = match plan.blocked().next() {
         Some(failure) => failure.exit(),
+        None if checked != Exit::Done => checked,
         None if exit_code && !plan.is_empty() => Exit::Pending,
         None => Exit::Done,
     };
     Ok(counted(exit.into(), &plan))
+}
+
+/// `--aws-services check`: exit 3 when one is missing.
+fn check_aws(printer: &Printer, settings: &Settings, world: &World) -> Exit {
+    if settings.aws.is_check() {
+        aws::report(printer, &aws::checks(&settings.aws, world))
+    } else {
+        Exit::Done
+    }
 }
 
 /// Ends the command when something about the VPC is in the way: all of it is said,
@@ -106,6 +117,9 @@ fn row(item: &Item) -> Vec<String> {
         .map(|endpoint| endpoint.id.clone())
         .unwrap_or_default();
     let (sign, text) = match &item.verdict {
+        Verdict::Create { spec, .. } if spec.is_gateway() => {
+            ('+', format!("routes in {}", spec.route_tables.join(" ")))
+        }
         Verdict::Create { spec, .. } => ('+', names(item, spec.private_dns)),
         Verdict::Modify { change, own_group } => ('~', change_text(change, *own_group)),
         Verdict::Present => ('=', "available".to_owned()),
@@ -134,7 +148,9 @@ fn change_text(change: &EndpointChange, own_group: bool) -> String {
     parts.extend(change.remove_subnets.iter().map(|id| format!("-{id}")));
     parts.extend(change.add_groups.iter().map(|id| format!("+{id}")));
     parts.extend(change.remove_groups.iter().map(|id| format!("-{id}")));
+    parts.extend(change.add_route_tables.iter().map(|id| format!("+{id}")));
     parts.extend(own_group.then(|| "+security group".to_owned()));
+    parts.extend(change.dual_stack.map(|_| "+IPv6".to_owned()));
     parts.extend(
         change
             .private_dns
@@ -291,6 +307,16 @@ fn fields(
             fields.push((field, before.join(","), [before, more].concat().join(",")));
         }
     }
+    if let (false, Some(endpoint)) = (change.add_route_tables.is_empty(), &item.endpoint) {
+        let before = endpoint.route_tables.as_slice();
+        let after = [before, &change.add_route_tables].concat();
+        fields.push(("route tables", before.join(","), after.join(",")));
+    }
+    fields.extend(
+        change
+            .dual_stack
+            .map(|_| ("address type", "ipv4".to_owned(), "dualstack".to_owned())),
+    );
     fields.extend(
         change
             .private_dns

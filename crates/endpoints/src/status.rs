@@ -12,7 +12,7 @@ use castlink_core::{
 use castlink_ec2::{Endpoint, Network, State};
 use tokio::try_join;
 
-use crate::{observe::Scope, plan::adopted, settings::Settings};
+use crate::{aws, observe::Scope, plan::adopted, settings::Settings};
 
 /// Names of the zones of subnets, by subnet id.
 type ZoneOf = BTreeMap<String, String>;
@@ -37,8 +37,9 @@ pub(crate) async fn run(
         .into_iter()
         .map(|subnet| (subnet.id, subnet.zone))
         .collect();
-    let found: Vec<(&catalogue::Service, Option<&Endpoint>)> = settings
-        .services
+    let mut services = settings.services.clone();
+    services.extend(settings.aws.guess(&endpoints));
+    let found: Vec<(&catalogue::Service, Option<&Endpoint>)> = services
         .iter()
         .map(|service| (service, shown(&endpoints, &service.name)))
         .collect();
@@ -73,8 +74,11 @@ pub(crate) async fn run(
 
 /// The endpoint that serves, else one that is of no use any more, to say so.
 fn shown<'a>(endpoints: &'a [Endpoint], service: &str) -> Option<&'a Endpoint> {
-    let dead =
-        |endpoint: &&Endpoint| endpoint.service == service && endpoint.state != State::Deleted;
+    let dead = |endpoint: &&Endpoint| {
+        endpoint.service == service
+            && endpoint.gateway == aws::is_gateway(service)
+            && endpoint.state != State::Deleted
+    };
     adopted(endpoints, service).or_else(|| endpoints.iter().find(dead))
 }
 
@@ -135,7 +139,7 @@ fn check(service: &catalogue::Service, endpoint: Option<&Endpoint>, zones: &Zone
 
 fn verdict(endpoint: &Endpoint) -> CheckStatus {
     match endpoint.state {
-        State::Available if endpoint.private_dns => CheckStatus::Ok,
+        State::Available if endpoint.private_dns || endpoint.gateway => CheckStatus::Ok,
         State::Available => CheckStatus::Warn,
         _ => CheckStatus::Fail,
     }

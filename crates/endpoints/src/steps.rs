@@ -47,15 +47,24 @@ pub(crate) async fn group(
     Ok(id)
 }
 
+/// What our security group says of itself.
+pub(crate) fn group_text(vpc: &str) -> String {
+    format!("castlink: HTTPS from {vpc} to the CAST AI endpoints")
+}
+
 async fn make_group(
     network: &Network,
     vpc: &str,
     step: &GroupStep,
     settings: &Settings,
 ) -> Result<String> {
-    let text = format!("castlink: HTTPS from {vpc} to the CAST AI endpoints");
     let made = network
-        .create_group(vpc, &step.name, &text, &settings.tags_for(&step.name))
+        .create_group(
+            vpc,
+            &step.name,
+            &group_text(vpc),
+            &settings.tags_for(&step.name),
+        )
         .await;
     match made {
         Err(refusal) if refusal.problem == Problem::Exists => {

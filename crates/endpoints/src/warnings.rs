@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use castlink_core::catalogue;
 
-use crate::planner::Planner;
+use crate::{aws, planner::Planner};
 
 impl Planner<'_> {
     /// One line per thing, not per service.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.zones_without();
-        for wanted in &self.settings.services {
+        warnings.extend(self.far());
+        for wanted in &self.wanted {
             warnings.extend(self.nameless(wanted));
+            warnings.extend(self.single_stack(wanted));
             warnings.extend(self.leftovers(wanted));
         }
         warnings
@@ -20,7 +22,7 @@ impl Planner<'_> {
     /// Zones with nodes where services are not offered, with the services.
     fn zones_without(&self) -> Vec<String> {
         let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for wanted in &self.settings.services {
+        for wanted in &self.wanted {
             let Some(service) = self.service(&wanted.name) else {
                 continue;
             };
@@ -44,9 +46,43 @@ impl Planner<'_> {
         missing.into_iter().map(line).collect()
     }
 
+    fn far(&self) -> Option<String> {
+        let there = self.settings.service_region.as_deref()?;
+        Some(format!(
+            "the services are in {there}: data between regions costs extra, and every call is slower"
+        ))
+    }
+
+    /// Why an endpoint that is made gets no IPv6 addresses although they are wanted.
+    fn single_stack(&self, wanted: &catalogue::Service) -> Option<String> {
+        let service = self.service(&wanted.name)?;
+        if !self.settings.dual_stack || service.gateway || self.adopted(&wanted.name).is_some() {
+            return None;
+        }
+        if !service.dual_stack {
+            return Some(format!(
+                "{} takes IPv4 only: its endpoint is made without IPv6",
+                wanted.role
+            ));
+        }
+        let chosen = self.chosen(&wanted.name);
+        let lacking: Vec<&str> = chosen
+            .iter()
+            .filter(|id| !self.wants_both(service, std::slice::from_ref(id)))
+            .map(String::as_str)
+            .collect();
+        (!lacking.is_empty()).then(|| {
+            format!(
+                "{} has no IPv6 CIDR: the endpoint of {} is made without IPv6",
+                lacking.join(", "),
+                wanted.role
+            )
+        })
+    }
+
     fn nameless(&self, wanted: &catalogue::Service) -> Option<String> {
         let service = self.service(&wanted.name)?;
-        if !self.settings.private_dns || self.wants_names(service) {
+        if !self.settings.private_dns || service.gateway || self.wants_names(service) {
             return None;
         }
         let why = match service.private_names.as_slice() {
@@ -68,7 +104,8 @@ impl Planner<'_> {
             .world
             .endpoints
             .iter()
-            .filter(|endpoint| endpoint.service == wanted.name);
+            .filter(|endpoint| endpoint.service == wanted.name)
+            .filter(|endpoint| endpoint.gateway == aws::is_gateway(&wanted.name));
         let left = all.filter(|endpoint| {
             !endpoint.state.is_leaving() && Some(endpoint.id.as_str()) != adopted
         });

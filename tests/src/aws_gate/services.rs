@@ -72,7 +72,7 @@ const CASTAI: [(&str, [&str; 4]); 6] = [
 
 /// AWS's own: last part of the service name, host of the private DNS name (`{}` is the
 /// region). An empty host means a gateway endpoint.
-const AWS: [(&str, &str); 11] = [
+const AWS: [(&str, &str); 13] = [
     ("autoscaling", "autoscaling.{}.amazonaws.com"),
     ("ec2", "ec2.{}.amazonaws.com"),
     ("ecr.api", "api.ecr.{}.amazonaws.com"),
@@ -85,7 +85,9 @@ const AWS: [(&str, &str); 11] = [
     ),
     ("logs", "logs.{}.amazonaws.com"),
     ("s3", ""),
+    ("ec2messages", "ec2messages.{}.amazonaws.com"),
     ("ssm", "ssm.{}.amazonaws.com"),
+    ("ssmmessages", "ssmmessages.{}.amazonaws.com"),
     ("sts", "sts.{}.amazonaws.com"),
 ];
 
