@@ -9,7 +9,7 @@ use castlink_core::{
 };
 use clap::{Args, Parser, Subcommand};
 
-use crate::{export::Format, iam::For};
+use crate::{export::Format, iam::For, picture};
 
 /// PrivateLink endpoints to CAST AI, one per service, in every zone where nodes may be
 ///
@@ -82,6 +82,9 @@ pub(crate) struct ApplyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    /// Draw it: zones, subnets, endpoints, and in red what is missing
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) picture: Option<picture::Format>,
     #[command(flatten)]
     what: What,
 }

@@ -92,7 +92,8 @@ fn is_usable(world: &World, subnet: &Subnet) -> bool {
     (named.is_empty() || named.contains(&subnet.id)) && !subnet.cidr.is_empty()
 }
 
-fn is_routable(subnet: &Subnet) -> bool {
+/// Tagged as one where CAST AI places nodes.
+pub(crate) fn is_routable(subnet: &Subnet) -> bool {
     subnet
         .tags
         .get(ROUTABLE.0)

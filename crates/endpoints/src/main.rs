@@ -25,6 +25,7 @@ mod export;
 mod gateway;
 mod iam;
 mod observe;
+mod picture;
 mod plan;
 mod planner;
 mod settings;
@@ -63,6 +64,10 @@ async fn run(cli: args::Cli, context: Context) -> Result<Outcome> {
             .await
         }
         args::Verb::Apply(_) => apply::run(&context.printer, &network, &scope, &settings).await,
+        args::Verb::Status(args::StatusArgs {
+            picture: Some(format),
+            ..
+        }) => picture::run(&context.printer, &network, &scope, &settings, format).await,
         args::Verb::Status(_) => status::run(&context.printer, &network, &scope, &settings).await,
         args::Verb::Export(verb) => {
             export::run(&context.printer, &network, &scope, &settings, verb.format).await
