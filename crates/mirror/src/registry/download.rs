@@ -4,18 +4,15 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::{
-    Method, Response, StatusCode,
-    header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE},
-};
+use reqwest::{Response, StatusCode, header::CONTENT_RANGE};
 use url::Url;
 
 use super::{
-    client::{Ask, Registry},
+    client::Registry,
     error::{Error, Kind, Result, Subject},
     retry::Backoff,
 };
-use crate::content::{Blob, Digest};
+use crate::content::Blob;
 
 /// Progress that makes up for an earlier failure; less would let a server that sends a
 /// byte per connection hold us for ever.
@@ -177,7 +174,7 @@ impl<'a> Download<'a> {
 
     async fn open(&mut self) -> Result<Response> {
         let from = if self.ranges { self.offset } else { 0 };
-        let response = self.ask().await?;
+        let response = self.ask(from).await?;
         let start = match response.status() {
             StatusCode::PARTIAL_CONTENT => self.range_start(&response)?,
             // The server ignores ranges: everything again, and the beginning is left out.
@@ -192,16 +189,15 @@ impl<'a> Download<'a> {
         Ok(response)
     }
 
-    async fn ask(&mut self) -> Result<Response> {
+    /// Asks where the bytes came from last, and the registry when that is refused.
+    async fn ask(&mut self, from: u64) -> Result<Response> {
         let (registry, subject) = (self.registry, &self.subject);
         if let Some(address) = self.address.take()
-            && let Some(response) = registry
-                .open_address(&address, self.offset, subject)
-                .await?
+            && let Some(response) = registry.open_address(&address, from, subject).await?
         {
             return Ok(response);
         }
-        let asked = registry.open_blob(self.repository, self.blob, self.offset, subject);
+        let asked = registry.open_blob(self.repository, self.blob, from, subject);
         asked.await
     }
 

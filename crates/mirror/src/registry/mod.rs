@@ -10,6 +10,7 @@ mod credentials;
 mod download;
 mod endpoint;
 pub(crate) mod error;
+mod open;
 mod pool;
 mod referrers;
 mod retry;
