@@ -191,14 +191,14 @@ impl<'a> Download<'a> {
 
     /// Asks where the bytes came from last, and the registry when that is refused.
     async fn ask(&mut self, from: u64) -> Result<Response> {
-        let (registry, subject) = (self.registry, &self.subject);
+        let registry = self.registry;
         if let Some(address) = self.address.take()
-            && let Some(response) = registry.open_address(&address, from, subject).await?
+            && let Some(response) = registry.open_address(&address, from, &self.subject).await?
         {
             return Ok(response);
         }
-        let asked = registry.open_blob(self.repository, self.blob, from, subject);
-        asked.await
+        let asked = registry.open_blob(self.repository, self.blob, from, &self.subject);
+        asked.await.map_err(|error| self.without_ranges(error))
     }
 
     /// A range that cannot be had does not mean that the blob cannot.
