@@ -46,6 +46,10 @@ pub(crate) const MAX_MANIFEST_READ: usize = 8 << 20;
 /// The largest manifest that registries accept (the distribution specification's figure).
 pub(crate) const MAX_MANIFEST_PUSH: usize = 4 << 20;
 
+/// The largest blob that is believed: a thousand times what registries take, and small
+/// enough for sums.
+const MAX_BLOB: u64 = 1 << 46;
+
 /// A layer or a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Blob {
@@ -117,6 +121,10 @@ impl Manifest {
         want: Option<&Digest>,
     ) -> Result<Self, Malformed> {
         let digest = check_digest(&bytes, want)?;
+        // The parser would also take an array of the fields' values.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Malformed::Shape("not a JSON object".to_owned()));
+        }
         let raw: Raw =
             serde_json::from_slice(&bytes).map_err(|err| Malformed::Shape(err.to_string()))?;
         let media_type = raw.media_type(content_type)?;
@@ -305,6 +313,10 @@ impl Descriptor {
     }
 
     fn blob(&self) -> Result<Blob, Malformed> {
+        if self.size > MAX_BLOB {
+            let text = format!("a blob of {} bytes is not believed", self.size);
+            return Err(Malformed::Shape(text));
+        }
         Ok(Blob {
             digest: checked_digest(&self.digest)?,
             size: self.size,
@@ -332,11 +344,13 @@ fn checked_digest(text: &str) -> Result<Digest, Malformed> {
 
 impl Platform {
     fn text(self) -> Option<String> {
-        let known = |text: &str| !text.is_empty() && text != "unknown";
+        // A name, and nothing that a terminal would act on.
+        let plain = |text: &str| text.len() < 32 && text.bytes().all(|b| b.is_ascii_graphic());
+        let known = |text: &str| !text.is_empty() && text != "unknown" && plain(text);
         if !known(&self.os) || !known(&self.architecture) {
             return None;
         }
-        let variant = self.variant.filter(|text| !text.is_empty());
+        let variant = self.variant.filter(|text| known(text));
         let variant = variant.map(|text| format!("/{text}")).unwrap_or_default();
         Some(format!("{}/{}{variant}", self.os, self.architecture))
     }

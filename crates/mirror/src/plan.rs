@@ -232,12 +232,8 @@ impl Plan {
             repositories: self.repositories.len(),
             manifests,
             blobs: read.clone().count(),
-            read: read.map(|step| step.blob.size).sum(),
-            sent: self
-                .blobs
-                .iter()
-                .map(|step| step.blob.size * step.uploads.len() as u64)
-                .sum(),
+            read: sum(read.map(|step| step.blob.size)),
+            sent: sum(self.blobs.iter().map(BlobStep::sent)),
             reused: self.reused(),
             mounts,
             requests: self.repositories.len() * self.settings.calls()
@@ -292,7 +288,7 @@ impl Copy {
 
     /// Bytes that this image alone brings to the target.
     pub(crate) fn bytes(&self) -> u64 {
-        self.blobs.iter().map(|blob| blob.size).sum()
+        sum(self.blobs.iter().map(|blob| blob.size))
     }
 }
 
@@ -312,4 +308,15 @@ impl Attach {
     pub(crate) fn is_referrer(&self) -> bool {
         self.selector == self.manifest.digest.as_str()
     }
+}
+
+impl BlobStep {
+    fn sent(&self) -> u64 {
+        self.blob.size.saturating_mul(self.uploads.len() as u64)
+    }
+}
+
+/// Sizes are what manifests say: they may be beyond all bounds.
+fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }

@@ -3,11 +3,11 @@
 
 mod attached;
 mod selected;
+mod walk;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use castlink_core::{Failure, ImageRef, Result};
-use futures::future::{BoxFuture, FutureExt as _, try_join_all};
 
 use crate::{
     content::{Digest, Manifest, Tree},
@@ -120,39 +120,11 @@ async fn read_tree(
     source: &ImageRef,
     resolved: &Resolved,
 ) -> Result<Tree, Tried> {
-    let known = &resolved.known;
-    let mut read = read(registries, source, known, resolved.digest.clone(), 0).await?;
-    let root = read.pop().expect("what was asked for comes last");
-    let mut seen = HashSet::from([root.digest.clone()]);
-    read.retain(|manifest| seen.insert(manifest.digest.clone()));
-    Ok(Tree { root, below: read })
-}
-
-/// The manifest and all below it, children before parents.
-fn read<'a>(
-    registries: &'a Registries,
-    source: &'a ImageRef,
-    known: &'a Known,
-    digest: Digest,
-    depth: usize,
-) -> BoxFuture<'a, Result<Vec<Manifest>, Tried>> {
-    async move {
-        let manifest = match known.get(&digest) {
-            Some(manifest) => manifest.clone(),
-            None => get(registries, source, digest.as_str()).await?,
-        };
-        let children = manifest.children();
-        if children.len() > MAX_MANIFESTS || (depth >= MAX_DEPTH && !children.is_empty()) {
-            return Err(too_deep(source));
-        }
-        let below = children
-            .iter()
-            .map(|child| read(registries, source, known, child.digest.clone(), depth + 1));
-        let mut all: Vec<Manifest> = try_join_all(below).await?.into_iter().flatten().collect();
-        all.push(manifest);
-        Ok(all)
-    }
-    .boxed()
+    let read = async |digest: Digest| match resolved.known.get(&digest) {
+        Some(manifest) => Ok(manifest.clone()),
+        None => get(registries, source, digest.as_str()).await,
+    };
+    walk::walk(&resolved.digest, read, || too_deep(source)).await
 }
 
 async fn get(

@@ -59,6 +59,8 @@ fn unusable_documents_are_refused() {
         json!({"manifests": [], "layers": [layer]}),
         json!({"layers": [{"digest": "sha256:x", "size": 1}]}),
         json!({"layers": [{"digest": layer["digest"], "size": -1}]}),
+        json!({"layers": [{"digest": layer["digest"], "size": u64::MAX}]}),
+        json!([2, OCI_IMAGE_MEDIA_TYPE, null, [], null]),
     ] {
         assert!(matches!(parse(&bad), Err(Malformed::Shape(_))), "{bad}");
     }

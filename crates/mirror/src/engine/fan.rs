@@ -6,7 +6,14 @@
 //! checking after the last byte would be too late, because nobody polls a request body
 //! that has its full length.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use castlink_core::progress::Item;
@@ -28,6 +35,9 @@ use crate::{
 /// transfer keeps in memory, however large the blob. More would only smooth what the
 /// sockets' own buffers smooth already.
 const FRAMES: usize = 1;
+
+/// The slowest that a registry puts away what it has received, in bytes a second.
+const STORING: u64 = 20_000_000;
 
 /// A target with its open session.
 pub(super) struct Branch {
@@ -67,7 +77,7 @@ pub(super) async fn out(
         let (frames, receiver) = mpsc::channel(FRAMES);
         let (stop, stopped) = oneshot::channel();
         feeds.push(Feed { frames, stop });
-        uploads.push(upload(branch, blob, receiver, stopped));
+        uploads.push(upload(branch, blob, receiver, stopped, stall));
     }
     let feeding = feed(download, feeds, stall, meter);
     let (fed, results) = tokio::join!(feeding, join_all(uploads));
@@ -79,21 +89,52 @@ async fn upload(
     blob: &Blob,
     mut frames: mpsc::Receiver<Bytes>,
     stopped: oneshot::Receiver<Error>,
+    stall: Duration,
 ) -> Result<()> {
+    let subject = branch.upload.subject().clone();
+    let taken = Arc::new(AtomicU64::new(0));
     let body = if blob.size == 0 {
         Body::from(Bytes::new())
     } else {
+        let taken = Arc::clone(&taken);
         Body::wrap_stream(stream::poll_fn(move |cx| {
-            frames
-                .poll_recv(cx)
-                .map(|frame| frame.map(Ok::<_, io::Error>))
+            frames.poll_recv(cx).map(|frame| {
+                let frame = frame?;
+                taken.fetch_add(frame.len() as u64, Relaxed);
+                Some(Ok::<_, io::Error>(frame))
+            })
         }))
     };
-    tokio::select! {
-        result = branch.registry.finish_upload(branch.upload, blob, body) => result,
-        // Dropping the request closes its connection: the server never sees an end.
-        Ok(error) = stopped => Err(error),
+    let request = branch.registry.finish_upload(branch.upload, blob, body);
+    tokio::pin!(request);
+    let result = tokio::select! {
+        // First, so that nothing of a blob that is known to be wrong is sent.
+        biased;
+        stop = stopped => match stop {
+            // Dropping the request closes its connection: the server never sees an end.
+            Ok(error) => Err(error),
+            Err(_) => finished(request, blob, stall, &subject).await,
+        },
+        result = &mut request => result,
+    };
+    // Whoever says so earlier has not seen the blob.
+    if result.is_ok() && taken.load(Relaxed) < blob.size {
+        return Err(subject.nonsense("the registry reports an end before the end"));
     }
+    result
+}
+
+/// Waits for the answer to an upload whose last byte is on its way: no stall timer watches it
+/// any more. A registry has ten stalls' time to store it, and longer when it is large.
+async fn finished(
+    request: impl Future<Output = Result<()>>,
+    blob: &Blob,
+    stall: Duration,
+    subject: &Subject,
+) -> Result<()> {
+    let limit = stall * 10 + Duration::from_secs(blob.size / STORING);
+    let answer = tokio::time::timeout(limit, request).await;
+    answer.unwrap_or_else(|_| Err(subject.stalled(limit)))
 }
 
 async fn feed(

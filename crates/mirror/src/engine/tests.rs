@@ -1,5 +1,7 @@
 //! Whole copies between servers that lie: observe, plan, run.
 
+mod faults;
+mod property;
 mod twins;
 
 use std::{sync::Arc, time::Duration};
@@ -17,7 +19,7 @@ use crate::{
     content::Digest,
     input::Request,
     observe::{Depth, Destination, Observation, Scope, observe},
-    plan::{Plan, plan},
+    plan::{Action, Plan, plan},
     platform::Selection,
     registry::{
         Registries,
@@ -64,11 +66,7 @@ async fn look(registries: &Registries, images: &[&str], depth: Depth) -> Observa
         registry: TARGET.into(),
         layout: Layout::Path,
     };
-    let request = |name: &&str| Request {
-        image: name.parse().unwrap(),
-        optional: false,
-        locked: None,
-    };
+    let request = |name: &&str| request(name);
     let scope = Scope {
         depth,
         platforms: &Selection::default(),
@@ -76,6 +74,14 @@ async fn look(registries: &Registries, images: &[&str], depth: Depth) -> Observa
     };
     let requests = images.iter().map(request).collect();
     observe(registries, &[to], requests, scope).await.unwrap()
+}
+
+fn request(image: &str) -> Request {
+    Request {
+        image: image.parse().unwrap(),
+        optional: false,
+        locked: None,
+    }
 }
 
 fn noise(seed: usize, length: usize) -> Vec<u8> {
@@ -257,10 +263,7 @@ async fn a_missing_child_stops_its_index() {
     ]});
     source.put_manifest("a", "v1", index.to_string().as_bytes());
     let run = copy(&source, &target, &["a:v1"]).await;
-    assert!(matches!(
-        run.plan.images[0].action,
-        crate::plan::Action::Leave(_)
-    ));
+    assert!(matches!(run.plan.images[0].action, Action::Leave(_)));
     assert!(target.asked("POST").is_empty());
 }
 

@@ -1,5 +1,7 @@
 //! The planner: cases as data, `observation -> what it plans`.
 
+mod property;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;

@@ -104,12 +104,21 @@ impl Reply {
     }
 }
 
-/// Answers in the registry's place. The number says how often this method and path (without
-/// query) were asked before.
-type Hook = Box<dyn Fn(&Asked, usize) -> Option<Reply> + Send + Sync>;
+/// What becomes of a request.
+pub(crate) enum Lie {
+    /// The truth.
+    None,
+    /// Another answer, before the body of the request is read; it never is.
+    Early(Reply),
+    /// Another answer; nothing is carried out.
+    Instead(Reply),
+    /// The request is carried out, and the answer changed.
+    Spoil(fn(Reply) -> Reply),
+}
 
-/// The same, before the body of the request is read; it never is when there is an answer.
-type Early = Hook;
+/// Decides by method, target and headers. The number says how often this method and path
+/// (without query) were asked before.
+type Hook = Box<dyn Fn(&Asked, usize) -> Lie + Send + Sync>;
 
 /// The running server.
 pub(crate) struct Liar {
@@ -125,33 +134,33 @@ impl Drop for Liar {
 }
 
 impl Liar {
-    /// Starts it with a hook.
+    /// Starts it with a hook that may answer in the registry's place.
     pub(crate) async fn start(
         hook: impl Fn(&Asked, usize) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {
-        Self::start_with(Box::new(|_, _| None), Box::new(hook)).await
+        Self::lying(move |asked, before| hook(asked, before).map_or(Lie::None, Lie::Instead)).await
     }
 
     /// Starts it with a hook that answers before it has heard the whole request.
     pub(crate) async fn start_early(
-        early: impl Fn(&Asked, usize) -> Option<Reply> + Send + Sync + 'static,
+        hook: impl Fn(&Asked, usize) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {
-        Self::start_with(Box::new(early), Box::new(|_, _| None)).await
+        Self::lying(move |asked, before| hook(asked, before).map_or(Lie::None, Lie::Early)).await
     }
 
-    async fn start_with(early: Early, hook: Hook) -> Self {
+    /// Starts it with any hook.
+    pub(crate) async fn lying(hook: impl Fn(&Asked, usize) -> Lie + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let store = Arc::<Mutex<Store>>::default();
         let shared = Arc::clone(&store);
-        let (early, hook) = (Arc::new(early), Arc::new(hook));
+        let hook: Arc<Hook> = Arc::new(Box::new(hook));
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 // Head and body are two writes: no waiting for an acknowledgement in between.
                 stream.set_nodelay(true).unwrap();
-                let (early, hook) = (Arc::clone(&early), Arc::clone(&hook));
-                tokio::spawn(wire::serve(stream, Arc::clone(&shared), early, hook));
+                tokio::spawn(wire::serve(stream, Arc::clone(&shared), Arc::clone(&hook)));
             }
         });
         Self { url, store, task }

@@ -36,6 +36,13 @@ pub(crate) struct Upload {
     subject: Subject,
 }
 
+impl Upload {
+    /// What this upload is about, for errors.
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
+    }
+}
+
 impl Registry {
     /// Opens an upload of `blob` into `repository`; with `from`, asks to mount it from
     /// that repository. A refused mount is a session like any other.

@@ -138,4 +138,11 @@ impl Store {
         let children = children.filter(|digest| !self.manifests.contains_key(&key(digest)));
         blobs.chain(children).map(ToString::to_string).collect()
     }
+
+    /// What is missing of everything that this registry holds.
+    pub(crate) fn holes(&self) -> Vec<String> {
+        let each = self.manifests.iter();
+        each.flat_map(|((repository, _), bytes)| self.missing(repository, bytes))
+            .collect()
+    }
 }

@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Asked, Early, Framing, Hook, Reply, Store};
+use super::{Asked, Framing, Hook, Lie, Reply, Store};
 
 /// How long a hanging answer hangs at most.
 const HANG: Duration = Duration::from_secs(60);
@@ -22,21 +22,22 @@ const HANG: Duration = Duration::from_secs(60);
 pub(super) async fn serve(
     stream: TcpStream,
     store: Arc<Mutex<Store>>,
-    early: Arc<Early>,
     hook: Arc<Hook>,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some((mut asked, length)) = read_head(&mut stream).await? {
-        let count = count(&store, &asked);
-        let ahead = early(&asked, count);
-        if ahead.is_none() {
+        let lie = hook(&asked, count(&store, &asked));
+        if !matches!(lie, Lie::Early(_)) {
             read_body(&mut stream, &mut asked, length).await;
         }
         store.lock().unwrap().log.push(asked.clone());
-        let reply = match ahead {
-            Some(reply) => reply,
-            None if !asked.complete => return Ok(()),
-            None => hook(&asked, count).unwrap_or_else(|| store.lock().unwrap().answer(&asked)),
+        let answer = || store.lock().unwrap().answer(&asked);
+        let reply = match lie {
+            Lie::Early(reply) => reply,
+            _ if !asked.complete => return Ok(()),
+            Lie::Instead(reply) => reply,
+            Lie::Spoil(spoil) => spoil(answer()),
+            Lie::None => answer(),
         };
         if !write(stream.get_mut(), &asked, reply).await? {
             break;
