@@ -10,6 +10,8 @@ use crate::{Failure, Result};
 
 mod ecr;
 mod grammar;
+#[cfg(test)]
+mod property;
 
 pub use ecr::EcrHost;
 pub use grammar::is_tag;

@@ -56,7 +56,7 @@ pub(crate) enum Identity {
 
 /// What the registry asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Scheme {
+pub(super) enum Scheme {
     /// Nothing yet: perhaps never.
     Open,
     Basic,
@@ -279,7 +279,7 @@ fn challenge(refusal: &Response) -> Option<Scheme> {
 }
 
 /// What one `WWW-Authenticate` header of an answer from `asked` offers.
-fn offers(text: &str, asked: &Url) -> Vec<Scheme> {
+pub(super) fn offers(text: &str, asked: &Url) -> Vec<Scheme> {
     let challenges = http_auth::parse_challenges(text).unwrap_or_default();
     let offers = challenges.iter().filter_map(|one| offer(one, asked));
     offers.collect()

@@ -112,7 +112,7 @@ fn docker_file() -> Option<PathBuf> {
 
 /// Reads Docker's configuration. The parser's words could quote a secret: the error says only
 /// where it is.
-fn docker(text: &str) -> Result<Docker, String> {
+pub(super) fn docker(text: &str) -> Result<Docker, String> {
     serde_json::from_str(text).map_err(|err| {
         let (line, column) = (err.line(), err.column());
         format!("not Docker's configuration at line {line}, column {column}")
@@ -121,7 +121,7 @@ fn docker(text: &str) -> Result<Docker, String> {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Docker {
+pub(super) struct Docker {
     auths: BTreeMap<String, Stored>,
     cred_helpers: BTreeMap<String, String>,
     creds_store: Option<String>,
@@ -135,13 +135,13 @@ struct Stored {
 }
 
 impl Docker {
-    fn stored(&self, host: &str) -> Option<Credentials> {
+    pub(super) fn stored(&self, host: &str) -> Option<Credentials> {
         keys(host)
             .into_iter()
             .find_map(|key| self.auths.get(&key)?.credentials())
     }
 
-    fn helper(&self, host: &str) -> Option<&str> {
+    pub(super) fn helper(&self, host: &str) -> Option<&str> {
         let own = keys(host)
             .into_iter()
             .find_map(|key| self.cred_helpers.get(&key));

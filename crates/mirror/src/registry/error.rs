@@ -212,7 +212,7 @@ fn kind(status: StatusCode, code: Option<&str>) -> Kind {
 
 /// The value of `Retry-After`: seconds or a date, as HTTP allows both. A number beyond all
 /// bounds is the largest there is.
-fn delay(text: &str) -> Option<Duration> {
+pub(super) fn delay(text: &str) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));

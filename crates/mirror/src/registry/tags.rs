@@ -133,7 +133,7 @@ fn next_link(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The links of one header, each with the text of its parameters.
-fn links(mut text: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn links(mut text: &str) -> impl Iterator<Item = (&str, &str)> {
     iter::from_fn(move || {
         let (_, rest) = text.split_once('<')?;
         let (target, rest) = rest.split_once('>')?;

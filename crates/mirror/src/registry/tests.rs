@@ -1,6 +1,7 @@
 //! The data plane against servers that lie.
 
 mod downloads;
+mod fuzz;
 mod manifests;
 mod redirects;
 mod tokens;
