@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::process;
 
@@ -106,28 +106,21 @@ impl Product {
     /// # Errors
     /// When it cannot be started or is not through by its deadline.
     pub async fn run(self) -> Result<Outcome> {
-        let name = self.name.clone();
-        let deadline = self.deadline;
-        let Ok(output) = tokio::time::timeout(deadline, self.output()).await else {
-            bail!("{name} is still running after {deadline:?}");
-        };
-        let output = output.with_context(|| format!("cannot run {name}"))?;
-        Ok(Outcome {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        self.start()?.end().await
     }
 
-    async fn output(self) -> Result<Output> {
-        let mut child = self.command().spawn()?;
-        let mut stdin = child.stdin.take().context("no standard input")?;
-        let text = self.stdin;
-        // A reader that stops early is its own business, as in a shell's pipe.
-        let feed = tokio::spawn(async move { stdin.write_all(&text).await });
-        let output = child.wait_with_output().await?;
-        feed.abort();
-        Ok(output)
+    /// Starts it, for a test that does something to it. Its output waits in pipes, so that it
+    /// must not be much.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(self) -> Result<Running> {
+        let child = self.command().spawn();
+        let child = child.with_context(|| format!("cannot run {}", self.name))?;
+        Ok(Running {
+            child,
+            product: self,
+        })
     }
 
     fn command(&self) -> Command {
@@ -145,6 +138,48 @@ impl Product {
             .stderr(Stdio::piped());
         command.kill_on_drop(true);
         command
+    }
+}
+
+/// A call under way; killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    product: Product,
+}
+
+impl Running {
+    /// Its process; nothing once it has been waited for.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it is not through by its deadline.
+    pub async fn end(self) -> Result<Outcome> {
+        let Product { name, deadline, .. } = self.product.clone();
+        let Ok(output) = tokio::time::timeout(deadline, self.output()).await else {
+            bail!("{name} is still running after {deadline:?}");
+        };
+        let output = output.with_context(|| format!("cannot run {name}"))?;
+        Ok(Outcome {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    async fn output(mut self) -> Result<Output> {
+        let mut stdin = self.child.stdin.take().context("no standard input")?;
+        let text = self.product.stdin;
+        // A reader that stops early is its own business, as in a shell's pipe.
+        let feed = tokio::spawn(async move { stdin.write_all(&text).await });
+        let output = self.child.wait_with_output().await?;
+        feed.abort();
+        Ok(output)
     }
 }
 

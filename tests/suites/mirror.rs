@@ -4,6 +4,8 @@
 
 #[path = "mirror/attachments.rs"]
 mod attachments;
+#[path = "mirror/broken.rs"]
+mod broken;
 #[path = "mirror/credentials.rs"]
 mod credentials;
 #[path = "mirror/failures.rs"]
@@ -12,6 +14,8 @@ mod failures;
 mod fixture;
 #[path = "mirror/iam.rs"]
 mod iam;
+#[path = "mirror/killed.rs"]
+mod killed;
 #[path = "mirror/lists.rs"]
 mod lists;
 #[path = "mirror/platforms.rs"]

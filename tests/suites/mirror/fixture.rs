@@ -141,7 +141,19 @@ pub(crate) fn plain_registry() -> &'static str {
     COMMON.store.url.trim_start_matches("http://")
 }
 
+/// Where the upstream registry listens, and its address for [`World::configure`].
+pub(crate) fn upstream() -> (std::net::SocketAddr, String) {
+    let url: url::Url = COMMON.upstream.url.parse().unwrap();
+    let addr = url.socket_addrs(|| None).unwrap().remove(0);
+    (addr, COMMON.upstream.url.clone())
+}
+
 impl World {
+    /// ECR's address for [`World::configure`].
+    pub(crate) fn ecr_url(&self) -> &str {
+        &self.ecr.url
+    }
+
     /// Makes the public registries unreachable.
     pub(crate) fn close_network(&self) {
         self.configure("http://127.0.0.1:9", &self.ecr.url);

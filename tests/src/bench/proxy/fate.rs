@@ -16,6 +16,8 @@ pub enum Trouble {
     None,
     /// Some connections are cut after some bytes.
     Cuts,
+    /// The same, within so many bytes: for content that is small.
+    CutsWithin(u64),
     /// Some new connections are answered 503 with `Retry-After: 1` and closed.
     Refusals,
 }
@@ -46,8 +48,9 @@ pub(super) enum Fate {
 pub(super) fn fate(trouble: Trouble, seed: u64, number: u64) -> Fate {
     let draw = |what| draw(seed, number, what);
     match trouble {
-        Trouble::Cuts if chosen(CUT, seed, number) => Fate::Cut {
-            after: draw(1) % CUT_BYTES,
+        Trouble::Cuts => fate(Trouble::CutsWithin(CUT_BYTES), seed, number),
+        Trouble::CutsWithin(bytes) if chosen(CUT, seed, number) => Fate::Cut {
+            after: draw(1) % bytes,
             reset: draw(2) % 2 == 0,
         },
         Trouble::Refusals if chosen(REFUSED, seed, number) => Fate::Refused,
