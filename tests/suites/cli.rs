@@ -104,8 +104,8 @@ fn check_verb(dir: &Path, program: &str, verb: &str) -> Result<()> {
 }
 
 /// No registry answers, and none is asked twice.
-const CLOSED: &str = "[mirror]\nto = \"123456789012.dkr.ecr.eu-west-1.amazonaws.com\"\nattempts = 1\n\
-    [env.prod.aws]\nregion = \"eu-west-1\"\n";
+const CLOSED: &str = "[mirror]\nto = \"123456789012.dkr.ecr.us-east-1.amazonaws.com\"\nattempts = 1\n\
+    [env.prod.aws]\nregion = \"us-east-1\"\n";
 
 const LOCK: &str = "version = 1\n[[image]]\nsource = \"busybox:1\"\n\
     digest = \"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n\
@@ -135,7 +135,7 @@ fn examples(help: &str) -> Vec<&str> {
 }
 
 fn check_example(dir: &Path, stage: &str) -> Result<()> {
-    let words = stage.replace("$ECR", "123456789012.dkr.ecr.eu-west-1.amazonaws.com");
+    let words = stage.replace("$ECR", "123456789012.dkr.ecr.us-east-1.amazonaws.com");
     let words: Vec<&str> = words
         .split_whitespace()
         .map(|word| word.trim_matches('\''))
@@ -149,7 +149,7 @@ fn check_example(dir: &Path, stage: &str) -> Result<()> {
         ("AWS_ENDPOINT_URL", nowhere),
         ("AWS_ACCESS_KEY_ID", "AKIANOBODY"),
         ("AWS_SECRET_ACCESS_KEY", "nothing"),
-        ("AWS_REGION", "eu-west-1"),
+        ("AWS_REGION", "us-east-1"),
         ("AWS_MAX_ATTEMPTS", "1"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("HTTPS_PROXY", nowhere),

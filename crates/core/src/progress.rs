@@ -75,7 +75,7 @@ impl Progress {
         let total = printer.bars().map(|bars| {
             let bar = bars.add(ProgressBar::new(expected));
             bar.set_style(total_style(unit));
-            bar.set_prefix(label.to_owned());
+            bar.set_prefix(state.heading());
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
@@ -103,10 +103,8 @@ impl Progress {
     #[must_use]
     pub fn item(&self, label: &str, expected: u64) -> Item {
         let bar = self.printer.bars().map(|bars| {
-            let bar = match &self.total {
-                Some(total) => bars.insert_before(total, ProgressBar::new(expected)),
-                None => bars.add(ProgressBar::new(expected)),
-            };
+            // Below the total: what does not fit on the screen is cut at the bottom.
+            let bar = bars.add(ProgressBar::new(expected));
             bar.set_style(item_style(self.unit));
             bar.set_prefix(label.to_owned());
             bar
@@ -122,6 +120,9 @@ impl Progress {
     /// Says that one of the items is finished, with a line for people.
     pub fn finished(&self, line: impl std::fmt::Display) {
         self.state.finished.fetch_add(1, Relaxed);
+        if let Some(total) = &self.total {
+            total.set_prefix(self.state.heading());
+        }
         self.printer.note(line);
     }
 }
@@ -197,6 +198,12 @@ impl State {
         }
     }
 
+    /// `copying 3/12`.
+    fn heading(&self) -> String {
+        let (finished, items) = (self.finished.load(Relaxed), self.items.load(Relaxed));
+        format!("{} {finished}/{items}", self.label)
+    }
+
     fn line(&self, unit: Unit) -> String {
         let items = format!(
             "{} of {}",
@@ -219,9 +226,9 @@ impl State {
 fn total_style(unit: Unit) -> ProgressStyle {
     style(match unit {
         Unit::Bytes => {
-            "{prefix:.bold} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} eta {eta} {wide_msg}"
+            "{prefix:.bold} [{bar:16}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} eta {eta} {wide_msg}"
         }
-        Unit::Items => "{prefix:.bold} [{bar:30}] {pos}/{len} {elapsed} {wide_msg}",
+        Unit::Items => "{prefix:.bold} [{bar:16}] {elapsed} {wide_msg}",
     })
 }
 

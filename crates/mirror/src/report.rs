@@ -366,12 +366,15 @@ pub(crate) fn copy_line(outcome: &Outcome, seconds: f64) -> String {
     if settings > 0 {
         parts.push(format!("{settings} settings changed"));
     }
+    let spared = ["mounted", "reused"].map(|name| match number(name) {
+        0 => String::new(),
+        spared => format!(", {} {name}", bytes(spared)),
+    });
     format!(
-        "{}; {} sent, {} mounted, {} reused; {cost}",
+        "{}; {} sent{}; {cost}",
         parts.join(", "),
         bytes(number("bytes")),
-        bytes(number("mounted")),
-        bytes(number("reused")),
+        spared.concat(),
     )
 }
 

@@ -56,7 +56,7 @@ fn total(widths: &[usize]) -> usize {
 }
 
 /// `sha256:0123456789ab` in place of a whole digest, wherever it is.
-fn shorten_digests(rows: &mut Vec<Vec<String>>) {
+fn shorten_digests(rows: &mut [Vec<String>]) {
     for cell in rows.iter_mut().flatten() {
         let mut from = 0;
         while let Some(found) = cell[from..].find("sha256:") {
@@ -71,7 +71,7 @@ fn shorten_digests(rows: &mut Vec<Vec<String>>) {
 }
 
 /// Takes away the columns that hold nothing but digests.
-fn drop_digests(rows: &mut Vec<Vec<String>>) {
+fn drop_digests(rows: &mut [Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     for column in (0..columns).rev() {
         let cells = rows.iter().filter_map(|row| row.get(column));

@@ -122,7 +122,7 @@ impl Job<'_> {
         let item = self
             .engine
             .progress
-            .item(self.blob.digest.short(), self.blob.size);
+            .item(&label(source, self.blob), self.blob.size);
         while !left.is_empty() {
             let mut download = Download::new(&registry, &source.repository, self.blob);
             // Both ends at once: on a long line each costs as much as a megabyte.
@@ -327,4 +327,11 @@ impl Engine {
             .iter()
             .any(|mount| self.refusals(&mount.to) >= REFUSALS)
     }
+}
+
+/// `agent 0123456789ab`: what a blob is called while it moves.
+fn label(source: &Place, blob: &Blob) -> String {
+    let image = source.repository.rsplit('/').next().unwrap_or_default();
+    let digits = blob.digest.short().rsplit(':').next().unwrap_or_default();
+    format!("{image} {digits}")
 }
