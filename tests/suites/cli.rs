@@ -19,7 +19,7 @@ const BINARIES: [(&str, &[&str]); 5] = [
     ),
     (
         "castlink-mirror",
-        &["plan", "copy", "verify", "lock", "tags"],
+        &["plan", "copy", "verify", "lock", "tags", "iam-policy"],
     ),
     (
         "castlink-upgrade",

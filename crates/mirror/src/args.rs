@@ -79,6 +79,9 @@ pub(crate) enum Verb {
     )]
     Tags(TagsArgs),
     /// Print the IAM policy that the target needs, and no more
+    #[command(after_help = "\
+        Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
+        \x20 castlink-mirror iam-policy --to $ECR")]
     IamPolicy(IamPolicyArgs),
 }
 
