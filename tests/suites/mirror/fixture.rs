@@ -214,11 +214,6 @@ impl World {
         )
     }
 
-    /// Where ECR's data plane is.
-    pub(crate) fn ecr_url(&self) -> &str {
-        &self.ecr.url
-    }
-
     /// ECR's name.
     pub(crate) fn host(&self) -> String {
         self.shared.ecr.host()
