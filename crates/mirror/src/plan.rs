@@ -256,13 +256,16 @@ impl Plan {
                     .map(|blob| (&copy.place, blob))
             })
             .collect();
+        // What is attached to the images is no part of their trees.
+        let moved = self.blobs.iter().flat_map(|step| {
+            let mounts = step.mounts.iter().map(|mount| &mount.to);
+            let places = step.uploads.iter().chain(mounts);
+            places.map(move |place| (place, &step.blob))
+        });
+        let moved = moved.filter(|key| needed.contains(key));
+        let moved: u64 = moved.map(|(_, blob)| blob.size).sum();
         let needed: u64 = needed.iter().map(|(_, blob)| blob.size).sum();
-        let moved = |step: &BlobStep| step.uploads.len() + step.mounts.len();
-        let moved = self
-            .blobs
-            .iter()
-            .map(|step| step.blob.size * moved(step) as u64);
-        needed.saturating_sub(moved.sum())
+        needed.saturating_sub(moved)
     }
 }
 

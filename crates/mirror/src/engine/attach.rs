@@ -36,55 +36,62 @@ pub(crate) struct Parity {
 /// Manifests that the registry does not list by itself, by what they are attached to.
 type Unlisted<'a> = BTreeMap<&'a Digest, Vec<&'a Manifest>>;
 
+/// What is known while the attachments of one image are written.
+#[derive(Default)]
+struct Tidings<'a> {
+    parity: Parity,
+    failed: HashSet<&'a Digest>,
+    unlisted: Unlisted<'a>,
+}
+
+impl<'a> Tidings<'a> {
+    fn learn(&mut self, step: &'a Attach, result: Result<bool, Shared>) {
+        let listed = match result {
+            Ok(listed) => listed,
+            Err(failure) => return self.leave(step, failure.one_line()),
+        };
+        match step.missing {
+            true => self.parity.copied += 1,
+            false => self.parity.present += 1,
+        }
+        if !listed {
+            let unlisted = self.unlisted.entry(&step.subject).or_default();
+            unlisted.push(&step.manifest);
+        }
+    }
+
+    fn leave(&mut self, step: &'a Attach, why: impl Into<String>) {
+        self.failed.insert(&step.manifest.digest);
+        let trouble = Trouble::new(&step.selector, why);
+        self.parity.troubles.push(trouble);
+    }
+}
+
 impl Engine {
-    /// Writes what is attached to the image.
+    /// Writes what is attached to the image: nothing before what it belongs to.
     pub(super) async fn attach(&self, copy: &Copy) -> Parity {
         let attachments = &copy.attachments;
-        let mut parity = Parity {
-            found: attachments.found,
-            troubles: attachments.troubles.clone(),
-            ..Parity::default()
-        };
-        let mut failed = HashSet::new();
-        let mut unlisted = Unlisted::new();
-        for level in attachments
-            .steps
-            .chunk_by(|one, next| one.depth == next.depth)
-        {
-            let (left, level): (Vec<_>, Vec<_>) = level
-                .iter()
-                .partition(|step| failed.contains(&step.subject));
-            for step in left {
-                failed.insert(&step.manifest.digest);
-                let why = "what it belongs to is not there";
-                parity.troubles.push(Trouble::new(&step.selector, why));
+        let mut tidings = Tidings::default();
+        tidings.parity.found = attachments.found;
+        tidings.parity.troubles.clone_from(&attachments.troubles);
+        let steps = &attachments.steps;
+        for level in steps.chunk_by(|one, next| one.depth == next.depth) {
+            let baseless = |step: &&Attach| tidings.failed.contains(&step.subject);
+            let (baseless, level): (Vec<_>, Vec<_>) = level.iter().partition(baseless);
+            for step in baseless {
+                tidings.leave(step, "what it belongs to is not there");
             }
             let written = level.iter().map(|step| self.attach_one(&copy.place, step));
-            for (step, result) in level.iter().zip(join_all(written).await) {
-                match result {
-                    Ok(listed) => {
-                        let count = if step.missing {
-                            &mut parity.copied
-                        } else {
-                            &mut parity.present
-                        };
-                        *count += 1;
-                        if !listed {
-                            unlisted
-                                .entry(&step.subject)
-                                .or_default()
-                                .push(&step.manifest);
-                        }
-                    }
-                    Err(failure) => {
-                        failed.insert(&step.manifest.digest);
-                        parity
-                            .troubles
-                            .push(Trouble::new(&step.selector, failure.one_line()));
-                    }
-                }
+            let results = join_all(written).await;
+            for (step, result) in level.into_iter().zip(results) {
+                tidings.learn(step, result);
             }
         }
+        let Tidings {
+            mut parity,
+            unlisted,
+            ..
+        } = tidings;
         self.list_all(&copy.place, unlisted, &mut parity).await;
         parity
     }

@@ -333,13 +333,16 @@ mod tests {
         let registry = registry(&liar).await;
         let subject = digest("subject");
         let tag = fallback_tag(&subject);
-        let theirs = json!({"digest": digest("theirs").as_str(), "size": 1, "x": [1]});
+        let held = |manifest: &Manifest| liar.put_manifest("r", "any", &manifest.bytes);
+        let theirs = held(&artifact("theirs", json!({})));
+        let theirs = json!({"digest": theirs.as_str(), "size": 1, "x": [1]});
         let list = json!({"schemaVersion": 2, "mediaType": INDEX, "y": 1, "manifests": [theirs]});
         liar.put_manifest("r", &tag, list.to_string().as_bytes());
         let (one, two) = (
             artifact("one", json!({"artifactType": "application/one"})),
             artifact("two", json!({})),
         );
+        [&one, &two].map(held);
         let add = async || registry.add_referrers("r", &subject, &[&one, &two]).await;
         add().await.unwrap();
         let merged: Value = {
