@@ -182,6 +182,10 @@ async fn judge(gate: &Gate, incoming: &Incoming, parts: Parts, body: Bytes) -> R
     }
     let answer = gate.answer(incoming, &parts, body).await;
     match (harm, answer) {
+        (Some(Harm::Hold), _) => {
+            gate.shared.faults.hold();
+            std::future::pending().await
+        }
         (Some(Harm::Lost), _) => cut(),
         (_, Ok(response)) => response,
         (_, Err(error)) => error.render(service),

@@ -7,6 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// What happens to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub enum Harm {
     },
     /// The request is carried out, then its answer is withheld: the connection breaks.
     Lost,
+    /// The request is carried out, and its answer never comes: the moment to kill the client.
+    Hold,
     /// The connection breaks before anything is carried out.
     Reset,
     /// No answer, ever.
@@ -121,6 +124,7 @@ impl Fault {
 #[derive(Default)]
 pub struct Faults {
     list: Mutex<Vec<Fault>>,
+    held: Notify,
 }
 
 impl Faults {
@@ -156,6 +160,16 @@ impl Faults {
         }
         fault.times = fault.times.map(|times| times - 1);
         Some(fault.harm.clone())
+    }
+
+    /// Says that a request has been carried out and is held.
+    pub fn hold(&self) {
+        self.held.notify_one();
+    }
+
+    /// Waits until a request is held.
+    pub async fn held(&self) {
+        self.held.notified().await;
     }
 
     fn guard(&self) -> MutexGuard<'_, Vec<Fault>> {

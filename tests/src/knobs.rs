@@ -19,7 +19,7 @@ pub struct Knobs {
     pub endpoint_modify_ms: u64,
     /// How long an endpoint is `deleting`, and then listed as `deleted`, in milliseconds.
     pub endpoint_delete_ms: u64,
-    /// How many Describe calls by id do not know a new endpoint yet.
+    /// How many Describe calls do not know a new endpoint yet.
     pub endpoint_lag: u32,
     /// How many DescribeSubnets calls do not show a tag that was just set.
     pub tag_lag: u32,
@@ -39,6 +39,8 @@ pub struct Knobs {
     pub unverified_services: BTreeSet<String>,
     /// Service ids (or name parts) whose endpoints end up `failed`.
     pub failing_services: BTreeSet<String>,
+    /// Service ids (or name parts) whose endpoints EC2 does not delete.
+    pub kept_services: BTreeSet<String>,
     /// Life of a registry token, in seconds.
     pub token_life_s: u64,
     /// Manifest PUTs per second, and how many may come at once.
@@ -81,6 +83,7 @@ impl Default for Knobs {
             hidden_services: BTreeSet::new(),
             unverified_services: BTreeSet::new(),
             failing_services: BTreeSet::new(),
+            kept_services: BTreeSet::new(),
             token_life_s: 12 * 60 * 60,
             put_image_rate: 10.0,
             put_image_burst: 10.0,

@@ -66,6 +66,18 @@ impl Product {
         self
     }
 
+    /// The same environment for another program and its arguments.
+    #[must_use]
+    pub fn through<S: Into<String>>(
+        mut self,
+        program: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.program = program.into();
+        self.args = args.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sets one variable.
     #[must_use]
     pub fn env(mut self, key: &str, value: impl Into<String>) -> Self {

@@ -8,12 +8,18 @@
 
 #[path = "network/apply.rs"]
 mod apply;
+#[path = "network/crash.rs"]
+mod crash;
 #[path = "network/destroy.rs"]
 mod destroy;
 #[path = "network/failures.rs"]
 mod failures;
 #[path = "network/fixture.rs"]
 mod fixture;
+#[path = "network/hurdles.rs"]
+mod hurdles;
+#[path = "network/refusals.rs"]
+mod refusals;
 #[path = "network/tag.rs"]
 mod tag;
 #[path = "network/tag_nodes.rs"]

@@ -105,6 +105,10 @@ pub struct Endpoints {
     pub service_region: Option<String>,
     /// IPv6 addresses as well, where the service and the subnets have them.
     pub dual_stack: bool,
+    /// Switch DNS attributes of the VPC on that private DNS needs.
+    pub enable_vpc_dns: bool,
+    /// Wait until the provider accepts endpoints, as long as for everything else.
+    pub wait_acceptance: bool,
 }
 
 /// Copying images.
@@ -199,6 +203,8 @@ impl Default for Endpoints {
             aws_services: Vec::new(),
             service_region: None,
             dual_stack: false,
+            enable_vpc_dns: false,
+            wait_acceptance: false,
         }
     }
 }

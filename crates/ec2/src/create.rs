@@ -5,6 +5,7 @@ use std::error::Error;
 use aws_sdk_ec2::types::{IpAddressType, ResourceType, VpcEndpointType};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use castlink_aws::{Kind, SdkError, code, kind, message};
+use castlink_core::Failure;
 
 use crate::{
     convert,
@@ -148,7 +149,11 @@ impl Network {
             .send()
             .await;
         let subject = format!("endpoint service {}", spec.service);
-        let answer = answer.map_err(|err| self.refusal("ec2:CreateVpcEndpoint", &subject, &err))?;
+        let answer = answer.map_err(|err| {
+            let refusal = self.refusal("ec2:CreateVpcEndpoint", &subject, &err);
+            let said = format!("{}: {}", code(&err).unwrap_or_default(), message(&err));
+            needs(&subject, refusal, said)
+        })?;
         Ok(answer
             .vpc_endpoint
             .map(convert::endpoint)
@@ -174,11 +179,17 @@ impl Network {
             .send()
             .await
             .map_err(|err| {
-                self.refusal(
-                    "ec2:ModifyVpcEndpoint",
-                    &format!("endpoint {}", change.id),
-                    &err,
-                )
+                let subject = format!("endpoint {}", change.id);
+                let refusal = self.refusal("ec2:ModifyVpcEndpoint", &subject, &err);
+                match refusal.problem {
+                    Problem::Missing => Refusal {
+                        failure: refusal
+                            .failure
+                            .hint("it was deleted since the plan: run it again"),
+                        ..refusal
+                    },
+                    _ => refusal,
+                }
             })?;
         Ok(())
     }
@@ -205,6 +216,19 @@ fn address_type(dual_stack: bool) -> IpAddressType {
         IpAddressType::Dualstack
     } else {
         IpAddressType::Ipv4
+    }
+}
+
+/// What does not exist is never the service itself: that has a code of its own.
+fn needs(subject: &str, refusal: Refusal, said: String) -> Refusal {
+    match refusal.problem {
+        Problem::Missing => Refusal {
+            failure: Failure::failed(format!("something that {subject} needs does not exist"))
+                .because(said)
+                .hint("a subnet or a security group was deleted since the plan: run it again"),
+            ..refusal
+        },
+        _ => refusal,
     }
 }
 

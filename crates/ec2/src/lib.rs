@@ -8,6 +8,7 @@
 mod cluster;
 mod convert;
 mod create;
+mod dns;
 mod endpoints;
 mod groups;
 mod model;
@@ -19,11 +20,12 @@ mod tags;
 mod token;
 
 pub use create::{EndpointChange, EndpointSpec};
+pub use dns::DnsAttribute;
 pub use endpoints::Undeleted;
 pub use groups::RULE_TEXT;
 pub use model::{
-    Cluster, Endpoint, FargateProfile, Group, Instance, NodeGroup, Routes, Rule, Service, State,
-    Subnet, Tags, Vpc,
+    Cluster, Endpoint, FargateProfile, Group, HostedZone, Instance, NodeGroup, Routes, Rule,
+    Service, State, Subnet, Tags, Vpc,
 };
 pub use network::Network;
 pub use problem::{Problem, Refusal};

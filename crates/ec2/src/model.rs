@@ -58,6 +58,19 @@ pub struct Vpc {
     pub dns_hostnames: bool,
 }
 
+/// A private hosted zone that is associated with a VPC.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostedZone {
+    /// `Z…`
+    pub id: String,
+    /// The domain it answers for, without a final dot.
+    pub name: String,
+    /// The account that owns it; empty when a service does.
+    pub account: String,
+    /// The AWS service that made it, as endpoints make one for their private names.
+    pub service: Option<String>,
+}
+
 /// An EKS cluster's network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {

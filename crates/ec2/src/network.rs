@@ -12,6 +12,7 @@ use castlink_core::Failure;
 pub struct Network {
     pub(crate) ec2: aws_sdk_ec2::Client,
     pub(crate) eks: aws_sdk_eks::Client,
+    pub(crate) route53: aws_sdk_route53::Client,
     session: Session,
 }
 
@@ -22,6 +23,7 @@ impl Network {
         Self {
             ec2: aws_sdk_ec2::Client::new(session.sdk_config()),
             eks: aws_sdk_eks::Client::new(session.sdk_config()),
+            route53: aws_sdk_route53::Client::new(session.sdk_config()),
             session: session.clone(),
         }
     }

@@ -78,11 +78,12 @@ impl Problem {
 
     /// EC2's sentences for `InvalidParameter`, by the shortest part that is its own.
     fn of_message(message: &str) -> Self {
-        const SENTENCES: [(&str, Problem); 6] = [
+        const SENTENCES: [(&str, Problem); 7] = [
             (
                 "does not support the availability zone",
                 Problem::ZoneNotOffered,
             ),
+            ("supported for remote access", Problem::ZoneNotOffered),
             ("conflicting DNS domain", Problem::NameTaken),
             (
                 "after the endpoint connection is accepted",
@@ -132,6 +133,31 @@ impl Problem {
                 format!("private DNS for {subject} needs both DNS attributes of the VPC"),
                 "switch enableDnsSupport and enableDnsHostnames on: `aws ec2 modify-vpc-attribute`",
             ),
+            Self::SameZone => (
+                Exit::Failed,
+                format!("two subnets of {subject} are in one zone"),
+                "somebody else added one just now: run it again, it looks anew",
+            ),
+            Self::NotAccepted => (
+                Exit::Unreachable,
+                format!("private DNS for {subject} has to wait until CAST AI accepts the endpoint"),
+                "ask CAST AI to accept it, then run it again",
+            ),
+            Self::NoPrivateName => (
+                Exit::Failed,
+                format!("{subject} provides no private DNS name"),
+                "give --no-private-dns, and ask CAST AI for the name to point at the endpoint",
+            ),
+            Self::InProgress => (
+                Exit::Unreachable,
+                format!("another change of {subject} is under way"),
+                "run it again when that one is through",
+            ),
+            Self::InUse => (
+                Exit::Conflict,
+                format!("{subject} is still in use"),
+                "an interface or a rule of another group refers to it: `aws ec2 describe-network-interfaces --filters Name=group-id,Values=ID` lists the interfaces; then run it again",
+            ),
             Self::NoAddresses => (
                 Exit::Failed,
                 format!("a subnet for {subject} has no free address"),
@@ -179,6 +205,11 @@ mod tests {
                 "InvalidParameter",
                 "Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to true for vpc-1",
                 Problem::DnsAttributesOff,
+            ),
+            (
+                "InvalidParameter",
+                "Only the following availability zones are supported for remote access: use1-az1, use1-az2",
+                Problem::ZoneNotOffered,
             ),
             ("InvalidParameter", "something else", Problem::Other),
             ("DuplicateSubnetsInSameZone", "", Problem::SameZone),

@@ -67,9 +67,8 @@ pub(crate) async fn run(
     let mut plan = Some(first);
     for _ in 0..ROUNDS {
         let Some(next) = plan.take() else { break };
-        let changed = !next.is_empty();
-        run.round(next, &mut tally).await?;
-        if !changed || !tally.failures.is_empty() {
+        let moved = run.round(next, &mut tally).await?;
+        if !moved || !tally.failures.is_empty() {
             break;
         }
         plan = run.left().await?;
@@ -104,7 +103,10 @@ impl Run<'_> {
         Ok(left.filter(|_| looked.is_err()))
     }
 
-    async fn round(&self, plan: Plan, tally: &mut Tally) -> Result<()> {
+    /// Does a plan and waits for what it began; true when something is now different.
+    async fn round(&self, plan: Plan, tally: &mut Tally) -> Result<bool> {
+        let mut moved = !plan.is_empty();
+        self.dns(&plan).await?;
         let group = self.group(&plan).await?;
         let work = plan
             .items
@@ -128,7 +130,7 @@ impl Run<'_> {
             .await?;
             for (role, end) in settled {
                 match end {
-                    Settled::Available => {}
+                    Settled::Available => moved = true,
                     Settled::Acceptance => {
                         tally
                             .acceptance
@@ -141,6 +143,15 @@ impl Run<'_> {
             }
         }
         self.record(plan, results, tally);
+        Ok(moved)
+    }
+
+    async fn dns(&self, plan: &Plan) -> Result<()> {
+        for attribute in &plan.dns {
+            steps::enable_dns(self.network, &self.scope.vpc, *attribute).await?;
+            let change = show::dns_change(*attribute, ChangeStatus::Applied);
+            self.printer.record(&Record::Change(change));
+        }
         Ok(())
     }
 
@@ -238,7 +249,7 @@ impl Tally {
                 "{what} wait for CAST AI to accept them: {}",
                 ids.join(", ")
             ))
-            .hint("ask CAST AI to accept them, then run it again: it switches private DNS on"),
+            .hint("ask CAST AI to accept them, then run it again: it switches private DNS on; --wait-acceptance waits for it"),
         )
     }
 

@@ -78,6 +78,9 @@ pub(crate) struct ApplyArgs {
     how: How,
     #[command(flatten)]
     wait: Wait,
+    /// Wait until CAST AI accepts the endpoints, instead of ending with exit 8
+    #[arg(long, help_heading = "Endpoint options")]
+    wait_acceptance: bool,
 }
 
 #[derive(Debug, Args)]
@@ -166,6 +169,9 @@ struct How {
     /// IPv6 addresses as well, where the service and the subnets have them
     #[arg(long)]
     dual_stack: bool,
+    /// Switch the VPC's DNS attributes on when private DNS needs them
+    #[arg(long)]
+    enable_vpc_dns: bool,
 }
 
 /// How long to wait.
@@ -210,6 +216,9 @@ impl How {
         if self.dual_stack {
             config.endpoints.dual_stack = true;
         }
+        if self.enable_vpc_dns {
+            config.endpoints.enable_vpc_dns = true;
+        }
     }
 }
 
@@ -253,6 +262,9 @@ impl Command for Cli {
                 return;
             }
         };
+        if matches!(&self.verb, Verb::Apply(verb) if verb.wait_acceptance) {
+            config.endpoints.wait_acceptance = true;
+        }
         what.apply(config);
         if let Some(how) = how {
             how.apply(config);

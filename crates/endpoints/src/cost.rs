@@ -1,17 +1,19 @@
 //! What the endpoints cost, so that nobody is surprised.
 
-/// Dollars per endpoint and zone and hour, list price of us-east-1 in 2026; other
-/// regions differ by a few cents a day.
-const PER_ZONE_HOUR: f64 = 0.01;
-/// Hours of an average month, as AWS counts them.
-const HOURS: f64 = 730.0;
+use castlink_core::prices::Prices;
 
 /// One line for `zones` endpoint zones in all.
-pub(crate) fn line(zones: usize) -> String {
-    let zones = u32::try_from(zones).unwrap_or(u32::MAX);
-    let month = f64::from(zones) * PER_ZONE_HOUR * HOURS;
+pub(crate) fn line(zones: usize, region: &str) -> String {
+    let prices = Prices::built_in();
+    let cost = prices.cost(zones, region);
+    let elsewhere = if cost.region == region {
+        ""
+    } else {
+        "; this region's may differ"
+    };
     format!(
-        "{zones} endpoint zones: about ${month:.0} a month plus $0.01 per GB (list price, us-east-1, 2026)"
+        "{zones} endpoint zones: about ${:.0} a month plus ${} per GB (list price, {}, {}{elsewhere})",
+        cost.month, prices.per_gb, cost.region, prices.date
     )
 }
 
@@ -19,10 +21,19 @@ pub(crate) fn line(zones: usize) -> String {
 mod tests {
     #[test]
     fn six_endpoints_in_three_zones() {
-        assert!(
-            super::line(18).starts_with("18 endpoint zones: about $131 a month"),
-            "{}",
-            super::line(18)
-        );
+        for (region, want) in [
+            ("us-east-1", "(list price, us-east-1, 2026-10)"),
+            (
+                "eu-west-9",
+                "(list price, us-east-1, 2026-10; this region's may differ)",
+            ),
+        ] {
+            let line = super::line(18, region);
+            assert!(
+                line.starts_with("18 endpoint zones: about $131 a month plus $0.01 per GB"),
+                "{line}"
+            );
+            assert!(line.ends_with(want), "{line}");
+        }
     }
 }

@@ -238,7 +238,8 @@ async fn delete_group(network: &Network, group: &Group, settings: &Settings) -> 
     steps::retry(settings.deadline, Problem::InUse, async || {
         network.delete_group(&group.id).await
     })
-    .await
+    .await?;
+    Ok(())
 }
 
 fn gone_record(resource: String, from: &str, failure: Option<&Failure>) -> Record {

@@ -23,6 +23,7 @@ mod cost;
 mod destroy;
 mod export;
 mod gateway;
+mod hurdles;
 mod iam;
 mod observe;
 mod picture;

@@ -1,12 +1,18 @@
 //! Reads everything the plan needs, concurrently, in few calls.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use castlink_core::{Failure, Result, config};
-use castlink_ec2::{Endpoint, Group, Network, Routes, Service, Subnet, Vpc};
-use tokio::try_join;
+use castlink_ec2::{Endpoint, Group, HostedZone, Network, Routes, Service, Subnet, Vpc};
+use tokio::{time::timeout, try_join};
 
-use crate::settings::Settings;
+use crate::{plan::adopted, settings::Settings};
+
+/// Route 53 is out of reach of most closed networks; what it knows only saves a refusal.
+const ZONES: Duration = Duration::from_secs(5);
 
 /// Zones whose endpoints cannot lead to another region, by id: EC2 refuses them.
 const SECLUDED: [&str; 1] = ["use1-az3"];
@@ -36,8 +42,14 @@ pub(crate) struct World {
     pub(crate) services: BTreeMap<String, Service>,
     /// Endpoints of the wanted services in the VPC, in whatever state.
     pub(crate) endpoints: Vec<Endpoint>,
+    /// Endpoints of other services in the VPC.
+    pub(crate) others: Vec<Endpoint>,
     /// All security groups of the VPC.
     pub(crate) groups: Vec<Group>,
+    /// Private hosted zones of the VPC; read only when names are to be switched on.
+    pub(crate) hosted_zones: Vec<HostedZone>,
+    /// Why they could not be read.
+    pub(crate) unread_zones: Option<String>,
 }
 
 /// Finds the VPC: named, the cluster's, or that of the named subnets.
@@ -95,7 +107,8 @@ fn the_only(vpcs: &[(String, String)]) -> Result<String> {
     }
 }
 
-/// Reads the network: seven or eight calls, all at once.
+/// Reads the network: seven or eight calls, all at once, and one more when names are to
+/// be switched on.
 ///
 /// # Errors
 /// Exit 2 when the VPC does not exist.
@@ -109,11 +122,14 @@ pub(crate) async fn observe(
         network.vpc(&scope.vpc),
         subnets(network, scope, settings),
         services(network, settings),
-        network.endpoints(&scope.vpc, &names),
+        network.endpoints(&scope.vpc, &[]),
         network.groups(&scope.vpc),
     )?;
     let services = reachable(services, &subnets, settings);
-    Ok(World {
+    let (endpoints, others) = endpoints
+        .into_iter()
+        .partition(|endpoint| names.contains(&endpoint.service));
+    let mut world = World {
         scope: scope.clone(),
         vpc,
         subnets,
@@ -121,8 +137,34 @@ pub(crate) async fn observe(
         tables: routes.tables,
         services,
         endpoints,
+        others,
         groups,
-    })
+        ..World::default()
+    };
+    if needs_names(&world, settings) {
+        match hosted_zones(network, &scope.vpc).await {
+            Ok(zones) => world.hosted_zones = zones,
+            Err(failure) => world.unread_zones = Some(failure.one_line()),
+        }
+    }
+    Ok(world)
+}
+
+/// True when a service is to get names that no endpoint has yet.
+fn needs_names(world: &World, settings: &Settings) -> bool {
+    let nameless = |name: &String| {
+        let named = adopted(&world.endpoints, name).is_some_and(|endpoint| endpoint.private_dns);
+        let offered = world.services.get(name);
+        !named && offered.is_some_and(|service| !service.private_names.is_empty())
+    };
+    settings.private_dns && settings.names().iter().any(nameless)
+}
+
+async fn hosted_zones(network: &Network, vpc: &str) -> Result<Vec<HostedZone>> {
+    let late = |_| Failure::unreachable("Route 53 does not answer");
+    timeout(ZONES, network.hosted_zones(vpc))
+        .await
+        .map_err(late)?
 }
 
 /// With named subnets and no gateway nobody needs to know the routes.

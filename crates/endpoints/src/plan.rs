@@ -2,7 +2,7 @@
 //! `planner` makes it, `show` renders it, `apply` follows it.
 
 use castlink_core::{Failure, catalogue};
-use castlink_ec2::{Endpoint, EndpointChange, EndpointSpec, Group, State};
+use castlink_ec2::{DnsAttribute, Endpoint, EndpointChange, EndpointSpec, Group, State};
 
 use crate::{
     aws,
@@ -14,6 +14,8 @@ use crate::{
 pub(crate) struct Plan {
     /// Things about the VPC that stand in the way of everything.
     pub(crate) problems: Vec<Failure>,
+    /// DNS attributes of the VPC to switch on.
+    pub(crate) dns: Vec<DnsAttribute>,
     /// The security group that castlink keeps, when an endpoint uses it.
     pub(crate) group: Option<GroupStep>,
     /// One per wanted service.
@@ -22,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) warnings: Vec<String>,
     /// Endpoint zones after the plan is done: what is paid for.
     pub(crate) paid_zones: usize,
+    /// Where: prices differ.
+    pub(crate) region: String,
 }
 
 /// Our security group: make it, or let in who is missing.
@@ -90,7 +94,8 @@ impl GroupStep {
 impl Plan {
     /// True when nothing is to be done.
     pub(crate) fn is_empty(&self) -> bool {
-        !self.items.iter().any(Item::is_step)
+        self.dns.is_empty()
+            && !self.items.iter().any(Item::is_step)
             && !self.group.as_ref().is_some_and(GroupStep::is_step)
     }
 

@@ -46,17 +46,25 @@ pub(crate) struct Planner<'a> {
 impl<'a> Planner<'a> {
     fn plan(mut self) -> Plan {
         let mut problems = self.vpc_problems();
+        problems.extend(self.closed_groups());
         problems.extend(self.pick_subnets());
         let items: Vec<Item> = self
             .wanted
             .iter()
             .map(|service| self.item(service))
             .collect();
+        let mut warnings = self.warnings();
+        warnings.extend(self.over_quota(&items));
         Plan {
             problems,
+            dns: match self.settings.enable_vpc_dns {
+                true => self.attributes_off(),
+                false => Vec::new(),
+            },
             group: self.group(&items),
-            warnings: self.warnings(),
+            warnings,
             paid_zones: items.iter().map(|item| item.zones.len()).sum(),
+            region: self.settings.region.clone(),
             items,
         }
     }
@@ -64,23 +72,15 @@ impl<'a> Planner<'a> {
     fn vpc_problems(&self) -> Vec<Failure> {
         let vpc = &self.world.vpc;
         let mut problems = Vec::new();
-        let attributes = [
-            (vpc.dns_support, "enableDnsSupport", "--enable-dns-support"),
-            (
-                vpc.dns_hostnames,
-                "enableDnsHostnames",
-                "--enable-dns-hostnames",
-            ),
-        ];
-        for (_, name, flag) in attributes
-            .into_iter()
-            .filter(|(on, ..)| self.settings.private_dns && !on)
-        {
+        let off = self.attributes_off();
+        for attribute in off.into_iter().filter(|_| !self.settings.enable_vpc_dns) {
             problems.push(
-                Failure::failed(format!("{name} is off in {}: private DNS needs it", vpc.id)).hint(format!(
-                    "run `aws ec2 modify-vpc-attribute --vpc-id {} {flag}`, or give --no-private-dns",
-                    vpc.id
-                )),
+                Failure::failed(format!("{attribute} is off in {}: private DNS needs it", vpc.id))
+                    .hint(format!(
+                        "give --enable-vpc-dns, or run `aws ec2 modify-vpc-attribute --vpc-id {} {}`, or give --no-private-dns",
+                        vpc.id,
+                        attribute.flag()
+                    )),
             );
         }
         for id in &self.settings.groups {
@@ -137,7 +137,7 @@ impl<'a> Planner<'a> {
         }
         let covered = self
             .adopted(name)
-            .map(|endpoint| self.zones_of(endpoint))
+            .map(|endpoint| self.zones_kept(endpoint))
             .unwrap_or_default();
         let mut zones = self.zones.offering(service);
         zones.retain(|zone| !covered.contains(zone));
@@ -153,13 +153,43 @@ impl<'a> Planner<'a> {
         subnets.map(|subnet| subnet.zone.as_str()).collect()
     }
 
+    fn zones_kept(&self, endpoint: &Endpoint) -> Vec<&'a str> {
+        let left = self.left_subnets(endpoint);
+        let subnets =
+            self.world.subnets.iter().filter(|subnet| {
+                endpoint.subnets.contains(&subnet.id) && !left.contains(&subnet.id)
+            });
+        subnets.map(|subnet| subnet.zone.as_str()).collect()
+    }
+
+    /// Subnets that an endpoint of ours leaves: another one of the same zone was named
+    /// instead. One zone has room for one, so both changes are one call.
+    fn left_subnets(&self, endpoint: &Endpoint) -> Vec<String> {
+        let named = &self.world.scope.named;
+        if !is_managed(&endpoint.tags) {
+            return Vec::new();
+        }
+        let zones = self.zones.names();
+        let subnets = self.world.subnets.iter().filter(|subnet| {
+            !named.is_empty()
+                && endpoint.subnets.contains(&subnet.id)
+                && !named.contains(&subnet.id)
+                && zones.contains(&subnet.zone.as_str())
+        });
+        subnets.map(|subnet| subnet.id.clone()).collect()
+    }
+
     fn item(&self, wanted: &catalogue::Service) -> Item {
         let endpoint = self.adopted(&wanted.name);
         let missing = self.missing_zones(&wanted.name);
         let (verdict, names) = match self.service(&wanted.name) {
             None => (Verdict::Blocked(unknown(wanted)), Vec::new()),
             Some(service) => (
-                self.verdict(wanted, service, endpoint, &missing),
+                self.unless_taken(
+                    wanted,
+                    service,
+                    self.verdict(wanted, service, endpoint, &missing),
+                ),
                 service.private_names.clone(),
             ),
         };
@@ -168,6 +198,7 @@ impl<'a> Planner<'a> {
             .unwrap_or_default();
         zones.extend(missing);
         zones.sort_unstable();
+        zones.dedup();
         Item {
             service: wanted.clone(),
             endpoint: endpoint.cloned(),
@@ -241,6 +272,7 @@ impl<'a> Planner<'a> {
             return Verdict::Pending(endpoint.state.clone());
         }
         let (add_groups, own_group) = self.missing_groups(endpoint);
+        let remove_groups = self.left_groups(endpoint);
         let names = self.wants_names(service);
         let subnets = [endpoint.subnets.as_slice(), &add_subnets].concat();
         let both = self.wants_both(service, &subnets) && is_managed(&endpoint.tags);
@@ -248,7 +280,9 @@ impl<'a> Planner<'a> {
             id: endpoint.id.clone(),
             dual_stack: (both && endpoint.dual_stack == Some(false)).then_some(true),
             add_subnets,
+            remove_subnets: self.left_subnets(endpoint),
             add_groups,
+            remove_groups,
             private_dns: match endpoint.private_dns {
                 false if names => Some(true),
                 // What somebody else switched on stays on.
@@ -295,7 +329,7 @@ impl<'a> Planner<'a> {
             return (Vec::new(), false);
         }
         let has = |id: &str| endpoint.groups.iter().any(|group| group == id);
-        if self.own.is_some_and(|own| has(&own.id)) {
+        if self.settings.groups.is_empty() && self.own.is_some_and(|own| has(&own.id)) {
             return (Vec::new(), false);
         }
         let theirs: Vec<&Group> = self
@@ -311,6 +345,17 @@ impl<'a> Planner<'a> {
         let mut wanted = self.settings.groups.clone();
         wanted.retain(|id| !has(id) && (closed || is_managed(&endpoint.tags)));
         (wanted, false)
+    }
+
+    /// Our group comes off an endpoint of ours when others were named instead.
+    fn left_groups(&self, endpoint: &Endpoint) -> Vec<String> {
+        let left = self.own.filter(|own| {
+            !self.settings.groups.is_empty()
+                && !self.settings.groups.contains(&own.id)
+                && is_managed(&endpoint.tags)
+                && endpoint.groups.contains(&own.id)
+        });
+        left.into_iter().map(|own| own.id.clone()).collect()
     }
 
     /// Our group is kept when it exists, and made when an endpoint needs it.
@@ -375,4 +420,4 @@ fn unknown(wanted: &catalogue::Service) -> Failure {
 
 #[cfg(test)]
 #[path = "planner_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -10,7 +10,7 @@ const KVISOR: &str = "com.amazonaws.vpce.us-east-1.vpce-svc-03281b4e5730a84b6";
 const OWN: &str = "castlink-endpoints-vpc-1";
 
 /// Two services in two of three zones, nothing made yet.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let settings = settings();
     World {
         vpc: Vpc {
@@ -29,13 +29,13 @@ fn world() -> World {
     }
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     let mut config = Config::default();
     config.endpoints.services = vec!["kvisor".into(), "telemetry".into()];
     Settings::resolve(&config, "us-east-1").unwrap()
 }
 
-fn subnet(letter: &str) -> Subnet {
+pub(crate) fn subnet(letter: &str) -> Subnet {
     Subnet {
         id: format!("subnet-{letter}"),
         vpc: VPC.into(),
@@ -46,7 +46,7 @@ fn subnet(letter: &str) -> Subnet {
     }
 }
 
-fn offer(name: &str) -> Service {
+pub(crate) fn offer(name: &str) -> Service {
     Service {
         name: name.into(),
         zones: vec!["us-east-1a".into(), "us-east-1b".into()],
@@ -56,11 +56,11 @@ fn offer(name: &str) -> Service {
     }
 }
 
-fn managed() -> Tags {
+pub(crate) fn managed() -> Tags {
     settings().tags_for("x")
 }
 
-fn endpoint(subnets: &[&str], tags: Tags) -> Endpoint {
+pub(crate) fn endpoint(subnets: &[&str], tags: Tags) -> Endpoint {
     Endpoint {
         id: "vpce-1".into(),
         service: KVISOR.into(),
@@ -73,7 +73,7 @@ fn endpoint(subnets: &[&str], tags: Tags) -> Endpoint {
     }
 }
 
-fn group(id: &str, cidrs: &[&str]) -> Group {
+pub(crate) fn group(id: &str, cidrs: &[&str]) -> Group {
     Group {
         id: id.into(),
         name: if id == "sg-own" {
@@ -96,7 +96,7 @@ fn group(id: &str, cidrs: &[&str]) -> Group {
 }
 
 /// One line per thing in the plan.
-fn text(plan: &Plan) -> Vec<String> {
+pub(crate) fn text(plan: &Plan) -> Vec<String> {
     let mut lines: Vec<String> = plan
         .problems
         .iter()
@@ -145,7 +145,7 @@ fn verdict(item: &Item) -> String {
     }
 }
 
-fn check(settings: &Settings, world: &World, want: &[&str]) {
+pub(crate) fn check(settings: &Settings, world: &World, want: &[&str]) {
     assert_eq!(text(&plan(settings, world)), want);
 }
 
@@ -154,7 +154,7 @@ const NOT_IN_C: &str =
     "warning: not offered in us-east-1c: kvisor, telemetry; nodes there go through another zone";
 
 /// `world()` in two zones, with our group and a finished telemetry endpoint.
-fn settled(kvisor: Endpoint) -> World {
+pub(crate) fn settled(kvisor: Endpoint) -> World {
     let mut world = world();
     world.subnets.pop();
     world.groups = vec![group("sg-own", &["10.0.0.0/16", "100.64.0.0/16"])];
@@ -267,7 +267,7 @@ fn named_groups_replace_ours_and_must_exist() {
             &telemetry,
         ],
     );
-    world.groups = vec![group("sg-1", &["10.0.0.0/8"])];
+    world.groups = vec![group("sg-1", &["10.0.0.0/8", "100.64.0.0/10"])];
     check(&settings, &world, &[&kvisor, &telemetry]);
 }
 

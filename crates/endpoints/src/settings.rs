@@ -38,6 +38,10 @@ pub(crate) struct Settings {
     pub(crate) dual_stack: bool,
     /// AWS's own services.
     pub(crate) aws: Choice,
+    /// Switch DNS attributes of the VPC on that private DNS needs.
+    pub(crate) enable_vpc_dns: bool,
+    /// Wait for the provider's acceptance as for everything else.
+    pub(crate) wait_acceptance: bool,
 }
 
 impl Settings {
@@ -59,6 +63,8 @@ impl Settings {
             service_region: (home != region).then(|| home.to_owned()),
             dual_stack: wanted.dual_stack,
             aws: Choice::read(&wanted.aws_services, region)?,
+            enable_vpc_dns: wanted.enable_vpc_dns,
+            wait_acceptance: wanted.wait_acceptance,
         })
     }
 

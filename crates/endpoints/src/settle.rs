@@ -43,6 +43,7 @@ pub(crate) async fn settle(
         .map(|(role, id)| (role, (id, progress.item(role, 1))))
         .collect();
     let mut settled = BTreeMap::new();
+    let mut unaccepted: Vec<String> = Vec::new();
     let names = settings.names();
     let waited = wait::until(settings.deadline, LOOK_EVERY, async || {
         let found = match network.endpoints(vpc, &names).await {
@@ -52,7 +53,11 @@ pub(crate) async fn settle(
             found => found?,
         };
         waiting.retain(|role, (id, item)| {
-            let end = look(role, id, &found, item);
+            let end = look(role, id, &found, item)
+                .filter(|end| !(settings.wait_acceptance && end.is_acceptance()));
+            let state = state(id, &found);
+            unaccepted.retain(|listed: &String| listed != *id);
+            unaccepted.extend((state == Some(&State::PendingAcceptance)).then(|| (*id).clone()));
             if let Some(end) = end {
                 item.advance(1);
                 progress.finished(line(role, id, &end));
@@ -70,13 +75,26 @@ pub(crate) async fn settle(
     })
     .await?;
     if waited.is_err() {
-        settled.extend(
-            waiting
-                .iter()
-                .map(|(role, (id, _))| ((*role).clone(), late(role, id, settings.deadline))),
-        );
+        settled.extend(waiting.iter().map(|(role, (id, _))| {
+            let end = match unaccepted.contains(*id) {
+                true => Settled::Acceptance,
+                false => late(role, id, settings.deadline),
+            };
+            ((*role).clone(), end)
+        }));
     }
     Ok(settled)
+}
+
+impl Settled {
+    fn is_acceptance(&self) -> bool {
+        matches!(self, Self::Acceptance)
+    }
+}
+
+fn state<'a>(id: &str, found: &'a [Endpoint]) -> Option<&'a State> {
+    let endpoint = found.iter().find(|endpoint| endpoint.id == id)?;
+    Some(&endpoint.state)
 }
 
 /// How the endpoint ended, if it has.

@@ -6,7 +6,7 @@ use castlink_core::{
     printer::{count, symbol, table},
     record::{Change, ChangeStatus, Record},
 };
-use castlink_ec2::{EndpointChange, Network};
+use castlink_ec2::{DnsAttribute, EndpointChange, Network};
 
 use crate::{
     aws, cost,
@@ -72,6 +72,9 @@ pub(crate) fn stop(printer: &Printer, plan: &Plan) -> Result<()> {
 
 /// The plan as lines of text.
 pub(crate) fn show(printer: &Printer, plan: &Plan) {
+    for attribute in &plan.dns {
+        printer.line(format!("{} VPC attribute {attribute} on", symbol('~')));
+    }
     if let Some(group) = &plan.group {
         printer.line(group_line(group));
     }
@@ -81,7 +84,7 @@ pub(crate) fn show(printer: &Printer, plan: &Plan) {
     }
     printer.line(summary(plan));
     if plan.paid_zones > 0 {
-        printer.line(cost::line(plan.paid_zones));
+        printer.line(cost::line(plan.paid_zones, &plan.region));
     }
     for warning in &plan.warnings {
         printer.warn(warning);
@@ -163,6 +166,12 @@ fn summary(plan: &Plan) -> String {
     let number =
         |test: fn(&Verdict) -> bool| plan.items.iter().filter(|item| test(&item.verdict)).count();
     let mut parts = Vec::new();
+    if !plan.dns.is_empty() {
+        parts.push(format!(
+            "{} to switch on",
+            count(plan.dns.len(), "VPC attribute")
+        ));
+    }
     if plan.group.as_ref().is_some_and(|group| group.id.is_none()) {
         parts.push("1 security group to create".to_owned());
     }
@@ -200,6 +209,9 @@ fn summary(plan: &Plan) -> String {
 
 /// The records of the whole plan, all steps with the same status.
 fn record(printer: &Printer, plan: &Plan, step: ChangeStatus) {
+    for attribute in &plan.dns {
+        printer.record(&Record::Change(dns_change(*attribute, step)));
+    }
     if let Some(group) = &plan.group {
         printer.record(&Record::Change(group_change(group, step)));
     }
@@ -207,6 +219,19 @@ fn record(printer: &Printer, plan: &Plan, step: ChangeStatus) {
         for change in changes(item, step, None, None) {
             printer.record(&Record::Change(change));
         }
+    }
+}
+
+/// The record of an attribute of the VPC.
+pub(crate) fn dns_change(attribute: DnsAttribute, status: ChangeStatus) -> Change {
+    Change {
+        resource: "vpc".into(),
+        field: attribute.name().into(),
+        from: Some("false".into()),
+        to: Some("true".into()),
+        owner: None,
+        status,
+        error: None,
     }
 }
 
@@ -299,12 +324,24 @@ fn fields(
     let mut more_groups = change.add_groups.clone();
     more_groups.extend(own_group.then(|| "castlink's".to_owned()));
     let mut fields = Vec::new();
-    for (field, before, more) in [
-        ("subnets", subnets, &change.add_subnets),
-        ("security groups", groups, &more_groups),
+    for (field, before, more, less) in [
+        (
+            "subnets",
+            subnets,
+            &change.add_subnets,
+            &change.remove_subnets,
+        ),
+        (
+            "security groups",
+            groups,
+            &more_groups,
+            &change.remove_groups,
+        ),
     ] {
-        if !more.is_empty() {
-            fields.push((field, before.join(","), [before, more].concat().join(",")));
+        if !more.is_empty() || !less.is_empty() {
+            let mut after = [before, more].concat();
+            after.retain(|id| !less.contains(id));
+            fields.push((field, before.join(","), after.join(",")));
         }
     }
     if let (false, Some(endpoint)) = (change.add_route_tables.is_empty(), &item.endpoint) {

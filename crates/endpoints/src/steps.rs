@@ -1,12 +1,14 @@
 //! Single steps: the security group, one endpoint made, one endpoint changed.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use castlink_core::{
     Failure, Result,
     wait::{self, Poll},
 };
-use castlink_ec2::{Endpoint, EndpointChange, EndpointSpec, Network, Problem, Refusal, State};
+use castlink_ec2::{
+    DnsAttribute, Endpoint, EndpointChange, EndpointSpec, Network, Problem, Refusal, State,
+};
 
 use crate::{
     admit::HTTPS,
@@ -21,6 +23,34 @@ const VISIBLE: Duration = Duration::from_secs(30);
 /// EC2 remembers the tokens of deleted endpoints: so many deletions of the very same
 /// endpoint within that memory are met with a fresh token.
 const GENERATIONS: u32 = 4;
+
+/// Switches a DNS attribute of the VPC on, and waits until EC2 shows it.
+///
+/// # Errors
+/// What EC2 has against it, or that it does not show it.
+pub(crate) async fn enable_dns(
+    network: &Network,
+    vpc: &str,
+    attribute: DnsAttribute,
+) -> Result<()> {
+    network.enable_dns(vpc, attribute).await?;
+    let shown = wait::until(VISIBLE, LOOK_EVERY, async || {
+        let vpc = network.vpc(vpc).await?;
+        let on = match attribute {
+            DnsAttribute::Support => vpc.dns_support,
+            DnsAttribute::Hostnames => vpc.dns_hostnames,
+        };
+        Ok::<_, Failure>(match on {
+            true => Poll::Ready(()),
+            false => Poll::Pending(String::new()),
+        })
+    })
+    .await?;
+    shown.map_err(|_| {
+        Failure::unreachable(format!("EC2 does not show {attribute} of {vpc} as on"))
+            .hint("run it again in a while")
+    })
+}
 
 /// Makes our security group if it is missing, and lets in who is missing; its id.
 ///
@@ -100,7 +130,7 @@ pub(crate) async fn run(
             if let Some(id) = after {
                 gone(network, &spec, id, settings.deadline).await?;
             }
-            create(network, &spec).await
+            create(network, &spec, settings.deadline).await
         }
         Verdict::Modify { change, own_group } => {
             let mut change = change.clone();
@@ -118,16 +148,21 @@ pub(crate) async fn run(
     }
 }
 
-async fn create(network: &Network, spec: &EndpointSpec) -> Result<String> {
+async fn create(network: &Network, spec: &EndpointSpec, deadline: Duration) -> Result<String> {
+    let patience = VISIBLE.min(deadline);
     for generation in 0..GENERATIONS {
-        match network.create_endpoint(spec, generation).await {
+        // A security group that was made a moment ago may not be known yet.
+        let made = retry(patience, Problem::Missing, async || {
+            network.create_endpoint(spec, generation).await
+        });
+        match made.await {
             // The token of an endpoint that was deleted since.
             Ok(endpoint) if endpoint.state.is_leaving() || endpoint.state.is_dead() => {}
             Ok(endpoint) => return Ok(endpoint.id),
             Err(refusal)
                 if matches!(refusal.problem, Problem::NameTaken | Problem::TokenReused) =>
             {
-                return adopt(network, spec, refusal).await;
+                return adopt(network, spec, refusal, patience).await;
             }
             Err(refusal) => return Err(refusal.failure),
         }
@@ -141,10 +176,15 @@ async fn create(network: &Network, spec: &EndpointSpec) -> Result<String> {
 
 /// EC2 refuses because an endpoint of this service is there that we did not see: made
 /// by a run that was cut off, or by somebody else just now.
-async fn adopt(network: &Network, spec: &EndpointSpec, refusal: Refusal) -> Result<String> {
+async fn adopt(
+    network: &Network,
+    spec: &EndpointSpec,
+    refusal: Refusal,
+    patience: Duration,
+) -> Result<String> {
     // A taken name is visible at once or belongs to something else; a token is ours.
     let patience = if refusal.problem == Problem::TokenReused {
-        VISIBLE
+        patience
     } else {
         Duration::ZERO
     };
@@ -194,27 +234,30 @@ async fn modify(network: &Network, change: &EndpointChange, deadline: Duration) 
     retry(deadline, Problem::InProgress, async || {
         network.modify_endpoint(change).await
     })
-    .await
+    .await?;
+    Ok(())
 }
 
-/// Tries again while EC2 refuses for this one reason.
-pub(crate) async fn retry(
+/// Tries again while EC2 refuses for this one reason; what the last attempt came to.
+///
+/// # Errors
+/// Any other refusal at once, this one at the deadline.
+pub(crate) async fn retry<T>(
     deadline: Duration,
     reason: Problem,
-    mut attempt: impl AsyncFnMut() -> Result<(), Refusal>,
-) -> Result<()> {
+    mut attempt: impl AsyncFnMut() -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     let mut last = None;
-    let tried = wait::until(deadline, LOOK_EVERY, async || match attempt().await {
-        Ok(()) => Ok(Poll::Ready(())),
-        Err(refusal) if refusal.problem == reason => {
-            last = Some(refusal.failure);
-            Ok(Poll::Pending(String::new()))
-        }
-        Err(refusal) => Err(refusal.failure),
-    })
-    .await?;
-    match (tried, last) {
-        (Err(_), Some(failure)) => Err(failure),
-        _ => Ok(()),
-    }
+    let look = async || {
+        let answer = attempt().await;
+        let again = matches!(&answer, Err(refusal) if refusal.problem == reason);
+        last = Some(answer);
+        Ok::<_, Infallible>(match again {
+            true => Poll::Pending(String::new()),
+            false => Poll::Ready(()),
+        })
+    };
+    // Whether the deadline has passed is in the answer itself.
+    let _ended = wait::until(deadline, LOOK_EVERY, look).await;
+    last.expect("it looks at least once")
 }

@@ -16,6 +16,13 @@ impl Planner<'_> {
             warnings.extend(self.single_stack(wanted));
             warnings.extend(self.leftovers(wanted));
         }
+        warnings.extend(self.partly_closed());
+        warnings.extend(
+            self.world
+                .unread_zones
+                .iter()
+                .map(|why| format!("private hosted zones were not compared with the names: {why}")),
+        );
         warnings
     }
 

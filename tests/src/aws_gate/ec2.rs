@@ -18,7 +18,7 @@ use super::query::{Params, Xml};
 use super::services::{self, Service};
 use super::subnets::{self, Unseen};
 use super::upstream::Upstream;
-use crate::knobs::Knobs;
+use crate::knobs::{self, Knobs};
 
 /// The endpoints of all regions.
 #[derive(Default)]
@@ -144,16 +144,24 @@ fn describe(call: &Call<'_>) -> Answer {
                 .iter()
                 .all(|(name, values)| endpoint.passes(name, values, call.now))
     };
-    let found: Vec<_> = endpoints.values().filter(wanted).collect();
+    let found: Vec<_> = endpoints
+        .values()
+        .filter(wanted)
+        .filter(|endpoint| endpoint.unseen == 0 || !ids.is_empty())
+        .collect();
     let (page, next) = page(call, &found)?;
-    Ok(Some(Xml::answer("DescribeVpcEndpoints", |xml| {
+    let answer = Xml::answer("DescribeVpcEndpoints", |xml| {
         xml.items("vpcEndpointSet", page, |xml, endpoint| {
             endpoint.write(call.account, call.now, xml);
         });
         if let Some(next) = next {
             xml.leaf("nextToken", next);
         }
-    })))
+    });
+    // A listing is a look too.
+    let looked = endpoints.values_mut().filter(|_| ids.is_empty());
+    looked.for_each(|endpoint| endpoint.unseen = endpoint.unseen.saturating_sub(1));
+    Ok(Some(answer))
 }
 
 /// The slice of `all` that `MaxResults` and `NextToken` ask for, and where to go on.
@@ -171,25 +179,33 @@ fn page<'a, T>(call: &Call<'_>, all: &'a [T]) -> Result<(&'a [T], Option<usize>)
     Ok((&all[start..end], (end < all.len()).then_some(end)))
 }
 
+/// Answers 200 whatever happens; what was not deleted is in the answer.
 fn delete(call: &Call<'_>) -> Answer {
     call.dry_run()?;
     let mut endpoints = call.ec2.endpoints();
-    let mut unknown = Vec::new();
+    let mut refused = Vec::new();
     for id in call.params.list("VpcEndpointId") {
-        match endpoints
+        let known = endpoints
             .get_mut(&id)
-            .filter(|endpoint| endpoint.state(call.now).is_some())
-        {
+            .filter(|endpoint| endpoint.state(call.now).is_some());
+        match known {
+            Some(endpoint) if knobs::names(&call.knobs.kept_services, &endpoint.service.name) => {
+                let message = format!("The Vpc Endpoint '{id}' is managed by another service");
+                refused.push((id, "OperationNotPermitted", message));
+            }
             Some(endpoint) => endpoint.delete(call.now, call.knobs),
-            None => unknown.push(id),
+            None => {
+                let message = no_endpoint(&id).message;
+                refused.push((id, "InvalidVpcEndpoint.NotFound", message));
+            }
         }
     }
     Ok(Some(Xml::answer("DeleteVpcEndpoints", |xml| {
-        xml.items("unsuccessful", unknown, |xml, id| {
+        xml.items("unsuccessful", refused, |xml, (id, code, message)| {
             xml.leaf("resourceId", &id);
             xml.node("error", |xml| {
-                xml.leaf("code", "InvalidVpcEndpoint.NotFound");
-                xml.leaf("message", no_endpoint(&id).message);
+                xml.leaf("code", code);
+                xml.leaf("message", message);
             });
         });
     })))

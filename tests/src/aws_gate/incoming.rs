@@ -59,13 +59,13 @@ impl Incoming {
         };
         let mutating = match service.as_str() {
             "sts" => false,
-            "eks" => parts.method != http::Method::GET,
+            "eks" | "route53" => parts.method != http::Method::GET,
             _ => changes(&action),
         };
-        let action = if service == "eks" {
-            eks::action(&parts.method, path)
-        } else {
-            action
+        let action = match service.as_str() {
+            "eks" => eks::action(&parts.method, path),
+            "route53" if path.ends_with("/hostedzonesbyvpc") => "ListHostedZonesByVPC".to_owned(),
+            _ => action,
         };
         let resource = if service == "eks" {
             path.to_owned()

@@ -62,6 +62,9 @@ fn a_new_run_after_a_deletion_makes_new_endpoints() {
             ("GroupDescription", "theirs"),
         ];
         let group = world.one("groupId", "CreateSecurityGroup", &fields).await;
+        for range in ["10.0.0.0/16", "100.64.0.0/16"] {
+            world.let_in(&group, range).await;
+        }
         // With a group of the user's, the parameters and hence the token are the same again.
         let apply = ["apply", "--service", "kvisor", "--security-group", &group];
         world.castlink(0, &apply).await;
@@ -84,5 +87,21 @@ fn a_vpc_that_does_not_exist_is_not_an_empty_one() {
         );
         let refused = product.run().await.unwrap().expect_code(2).unwrap();
         assert!(refused.stderr.contains("no such VPC"), "{refused}");
+    });
+}
+
+#[test]
+fn somebody_at_a_terminal_is_asked_once_and_types_the_vpc() {
+    with_world(quick(), async |world| {
+        world.castlink(0, &["apply", "--service", "kvisor"]).await;
+        let no = world.at_terminal("destroy", "yes\n").await;
+        assert!(no.contains("not confirmed: nothing was changed"), "{no}");
+        assert_eq!(world.live().await.len(), 1);
+        let yes = world
+            .at_terminal("destroy", &format!("{}\n", world.vpc))
+            .await;
+        let question = format!("type {} to go on", world.vpc);
+        assert_eq!(yes.matches(&question).count(), 1, "{yes}");
+        assert!(world.live().await.is_empty(), "{yes}");
     });
 }

@@ -63,6 +63,11 @@ pub(crate) fn with_world(knobs: Knobs, test: impl AsyncFnOnce(&World)) {
     });
 }
 
+/// Runs `work` where the gates run.
+pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
+    COMMON.runtime.block_on(work)
+}
+
 /// Short times.
 pub(crate) fn quick() -> Knobs {
     Knobs {
@@ -74,7 +79,7 @@ pub(crate) fn quick() -> Knobs {
 }
 
 impl World {
-    async fn make(knobs: Knobs) -> Self {
+    pub(crate) async fn make(knobs: Knobs) -> Self {
         let shared = Shared::new(ACCOUNT, REGION, knobs, None).unwrap();
         let gate = AwsGate::start(&COMMON.moto.url, shared.clone())
             .await
@@ -215,10 +220,15 @@ impl World {
     }
 
     pub(crate) async fn eks(&self, path: &str, body: &Value) {
+        self.post("eks", path, &body.to_string()).await;
+    }
+
+    /// One call of a service with paths; it must succeed.
+    pub(crate) async fn post(&self, service: &str, path: &str, body: &str) {
         let request = self.http.post(format!("{}{path}", self.gate.url));
         let answer = request
-            .header("authorization", signature("eks"))
-            .json(body)
+            .header("authorization", signature(service))
+            .body(body.to_owned())
             .send()
             .await
             .unwrap();
@@ -288,6 +298,16 @@ impl World {
             .product("castlink-endpoints", args)
             .args(["--vpc", self.vpc.as_str()]);
         product.run().await.unwrap().expect_code(code).unwrap()
+    }
+
+    /// `castlink-endpoints VERB` on the test's VPC at a terminal where somebody types
+    /// `text`; what the terminal shows. (`script` of util-linux is the terminal.)
+    pub(crate) async fn at_terminal(&self, verb: &str, text: &str) -> String {
+        let binary = castlink_tests::process::binary("castlink-endpoints").unwrap();
+        let line = format!("{} {verb} --vpc {}", binary.display(), self.vpc);
+        let product = self.product("castlink-endpoints", &[]);
+        let product = product.through("script", ["-qec", line.as_str(), "/dev/null"]);
+        product.stdin(text).run().await.unwrap().stdout
     }
 
     /// Runs `work` and returns what it asked of AWS.
