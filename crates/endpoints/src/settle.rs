@@ -43,7 +43,6 @@ pub(crate) async fn settle(
         .map(|(role, id)| (role, (id, progress.item(role, 1))))
         .collect();
     let mut settled = BTreeMap::new();
-    let mut unaccepted: Vec<String> = Vec::new();
     let names = settings.names();
     let waited = wait::until(settings.deadline, LOOK_EVERY, async || {
         let found = match network.endpoints(vpc, &names).await {
@@ -53,18 +52,17 @@ pub(crate) async fn settle(
             found => found?,
         };
         waiting.retain(|role, (id, item)| {
-            let end = look(role, id, &found, item)
-                .filter(|end| !(settings.wait_acceptance && end.is_acceptance()));
-            let state = state(id, &found);
-            unaccepted.retain(|listed: &String| listed != *id);
-            unaccepted.extend((state == Some(&State::PendingAcceptance)).then(|| (*id).clone()));
-            if let Some(end) = end {
+            let Some(end) = look(role, id, &found, item) else {
+                settled.remove(*role);
+                return true;
+            };
+            let goes_on = settings.wait_acceptance && matches!(end, Settled::Acceptance);
+            if !goes_on {
                 item.advance(1);
                 progress.finished(line(role, id, &end));
-                settled.insert((*role).clone(), end);
-                return false;
             }
-            true
+            settled.insert((*role).clone(), end);
+            goes_on
         });
         let left: Vec<&str> = waiting.keys().map(|role| role.as_str()).collect();
         Ok::<_, Failure>(if left.is_empty() {
@@ -75,26 +73,13 @@ pub(crate) async fn settle(
     })
     .await?;
     if waited.is_err() {
-        settled.extend(waiting.iter().map(|(role, (id, _))| {
-            let end = match unaccepted.contains(*id) {
-                true => Settled::Acceptance,
-                false => late(role, id, settings.deadline),
-            };
-            ((*role).clone(), end)
-        }));
+        for (role, (id, _)) in &waiting {
+            settled
+                .entry((*role).clone())
+                .or_insert_with(|| late(role, id, settings.deadline));
+        }
     }
     Ok(settled)
-}
-
-impl Settled {
-    fn is_acceptance(&self) -> bool {
-        matches!(self, Self::Acceptance)
-    }
-}
-
-fn state<'a>(id: &str, found: &'a [Endpoint]) -> Option<&'a State> {
-    let endpoint = found.iter().find(|endpoint| endpoint.id == id)?;
-    Some(&endpoint.state)
 }
 
 /// How the endpoint ended, if it has.
