@@ -12,7 +12,10 @@ use castlink_tests::process::binary;
 
 const BINARIES: [(&str, &[&str]); 5] = [
     ("castlink", &["run", "config", "exit-codes"]),
-    ("castlink-tag", &["plan", "apply", "verify"]),
+    (
+        "castlink-tag",
+        &["plan", "apply", "verify", "remove", "iam-policy"],
+    ),
     (
         "castlink-endpoints",
         &["plan", "apply", "status", "destroy"],

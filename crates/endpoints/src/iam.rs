@@ -34,9 +34,17 @@ pub(crate) fn policy(verb: For, scope: &Scope<'_>, settings: &Settings) -> Value
     let arns = Arns::new(&settings.region);
     let mut statements = vec![read(verb, scope)];
     statements.extend(scope.cluster.map(|cluster| find_cluster(&arns, cluster)));
+    if matches!(verb, For::Plan | For::Apply) && settings.private_dns {
+        // Without it, a name that is taken shows only when EC2 refuses.
+        let zones = ["route53:ListHostedZonesByVPC"];
+        statements.push(statement("FindTakenNames", &zones, json!("*"), None));
+    }
     match verb {
         For::Plan | For::Status => {}
-        For::Apply => statements.extend(make(&arns, scope, settings)),
+        For::Apply => {
+            statements.extend(make(&arns, scope, settings));
+            statements.extend(settings.enable_vpc_dns.then(|| vpc_dns(&arns, scope)));
+        }
         For::Destroy => statements.extend(delete(&arns)),
     }
     json!({"Version": "2012-10-17", "Statement": statements})
@@ -80,6 +88,16 @@ fn find_cluster(arns: &Arns, cluster: &str) -> Value {
         arns.eks(&format!("nodegroup/{cluster}/*/*")),
     ];
     statement("FindTheCluster", &actions, json!(resources), None)
+}
+
+fn vpc_dns(arns: &Arns, scope: &Scope<'_>) -> Value {
+    let vpc = arns.ec2(&format!("vpc/{}", scope.vpc.unwrap_or("*")));
+    statement(
+        "SwitchDnsAttributesOn",
+        &["ec2:ModifyVpcAttribute"],
+        json!(vpc),
+        None,
+    )
 }
 
 fn make(arns: &Arns, scope: &Scope<'_>, settings: &Settings) -> Vec<Value> {
@@ -213,6 +231,11 @@ mod tests {
             (For::Plan, "ec2:DescribeVpcEndpointServices", "Create"),
             (For::Status, "ec2:DescribeVpcEndpoints", "Groups"),
             (For::Apply, "ec2:CreateVpcEndpoint", "Delete"),
+            (
+                For::Apply,
+                "route53:ListHostedZonesByVPC",
+                "ModifyVpcAttribute",
+            ),
             (For::Destroy, "ec2:DeleteVpcEndpoints", "Create"),
         ] {
             let text = text(verb, &scope);

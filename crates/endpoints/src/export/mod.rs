@@ -49,6 +49,14 @@ pub(crate) async fn run(
     show::stop(printer, &plan)?;
     let design = Design::of(settings, &world, &plan);
     printer.raw(render(&design, format).trim_end());
+    for attribute in &plan.dns {
+        printer.warn(format!(
+            "{attribute} is off in {} and not part of this: run `aws ec2 modify-vpc-attribute --vpc-id {} {}` first",
+            world.vpc.id,
+            world.vpc.id,
+            attribute.flag()
+        ));
+    }
     for failure in plan.blocked() {
         printer.failure(failure);
     }
