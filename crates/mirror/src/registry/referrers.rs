@@ -342,7 +342,9 @@ mod tests {
             artifact("one", json!({"artifactType": "application/one"})),
             artifact("two", json!({})),
         );
-        [&one, &two].map(held);
+        for manifest in [&one, &two] {
+            held(manifest);
+        }
         let add = async || registry.add_referrers("r", &subject, &[&one, &two]).await;
         add().await.unwrap();
         let merged: Value = {

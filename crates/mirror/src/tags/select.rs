@@ -114,6 +114,7 @@ fn holds_prerelease(range: &VersionReq, version: &Version) -> bool {
 fn version(tag: &str) -> Option<Version> {
     let text = tag.strip_prefix('v').unwrap_or(tag);
     let (numbers, pre) = match text.split_once('-') {
+        Some((_, "")) => return None,
         Some((numbers, pre)) => (numbers, Prerelease::new(pre).ok()?),
         None => (text, Prerelease::EMPTY),
     };
