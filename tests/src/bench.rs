@@ -23,7 +23,22 @@ pub mod tools;
 
 use std::io::{self, Write as _};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Does `work` on a runtime of its own, unless somebody interrupts: then everything that
+/// was started and written is cleaned up as if it had failed.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let mut terminated = signal(SignalKind::terminate())?;
+        tokio::select! {
+            done = work => done,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            _ = terminated.recv() => bail!("terminated"),
+        }
+    })
+}
 
 /// One line of progress; a closed standard error is nobody's problem.
 pub(crate) fn say(line: &str) {

@@ -63,21 +63,32 @@ pub async fn run(job: &Job, dir: &Path) -> Result<Usage> {
         .arg(&order)
         .arg(&result)
         .start()?;
+    let group = Group(child.pid());
     let ended = process::wait_until("a tool", DEADLINE, async || {
         child.exited()?.context("still running")
     });
     let Ok(status) = ended.await else {
-        // The helper leads a group with the tool in it.
-        let group = i32::try_from(child.pid()).ok().and_then(Pid::from_raw);
-        if let Some(group) = group {
-            rustix::process::kill_process_group(group, Signal::KILL)?;
-        }
         bail!("not through after {DEADLINE:?}, see {}", job.log.display());
     };
+    drop(group);
     if !status.success() {
         bail!("the helper ended with {status}: {}", child.tail());
     }
     Ok(serde_json::from_slice(&fs::read(&result)?)?)
+}
+
+/// The helper's process group, in which the tool is too: nothing of it stays behind,
+/// however the run ends.
+struct Group(u32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let leader = i32::try_from(self.0).ok().and_then(Pid::from_raw);
+        if let Some(leader) = leader {
+            // It fails when everything has ended by itself.
+            let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+        }
+    }
 }
 
 /// The helper's work: runs the job in the first file and writes the usage into the second.

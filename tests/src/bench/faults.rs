@@ -99,8 +99,7 @@ pub fn run(args: &Faults) -> Result<()> {
     let kit = Kit::ensure(&tools, args.common.castlink.as_deref(), &say)?;
     let registry = servers::ensure(&say)?.registry;
     let data = images::ensure(&registry, args.common.scale(), &say)?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let results = runtime.block_on(async {
+    let results = super::block_on(async {
         let mut source = Source::start(&registry, &data).await?;
         let attempts = measure(&mut source, &kit, &tools, args.seeds).await?;
         anyhow::Ok(Results {

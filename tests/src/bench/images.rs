@@ -105,9 +105,9 @@ async fn fill(program: &Path, dir: &Path, scale: f64, say: &dyn Fn(&str)) -> Res
     let seeder = Seeder::new(&registry.url, http, seed::Options::default());
     let layers = Layers::stored(scale);
     for release in RELEASES {
-        for index in 0..NAMES.len() {
+        for (index, name) in NAMES.iter().enumerate() {
             let image = image(&layers, index, release)?;
-            let repository = repository(release, NAMES[index]);
+            let repository = repository(release, name);
             let pushed = seeder.push(&repository, TAG, &image).await;
             pushed.with_context(|| format!("cannot push {repository}"))?;
             say(&format!("generated {repository}"));

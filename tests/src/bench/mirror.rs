@@ -112,8 +112,7 @@ pub fn run(args: &Mirror) -> Result<()> {
     let registry = servers::ensure(&say)?.registry;
     let data = images::ensure(&registry, args.common.scale(), &say)?;
     let turns = turns(args, &tools);
-    let runtime = tokio::runtime::Runtime::new()?;
-    let results = runtime.block_on(async {
+    let results = super::block_on(async {
         let mut source = Source::start(&registry, &data).await?;
         measure(args, &turns, &mut source, &kit).await
     })?;

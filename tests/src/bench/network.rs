@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use clap::ValueEnum;
 use serde::Serialize;
 
 /// What lies between a tool and each of the two registries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     /// Nothing: straight to the registries.

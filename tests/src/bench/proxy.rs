@@ -169,21 +169,18 @@ async fn serve(
         _ => u64::MAX,
     };
     let (allowance, now) = (AtomicU64::new(limit), Instant::now());
-    let line = || Lane::new(conditions.rtt / 2, conditions.rate, now);
+    let pipe = |passed, misspell| Pipe {
+        lane: Lane::new(conditions.rtt / 2, conditions.rate, now),
+        meter: Meter {
+            passed,
+            allowance: &allowance,
+        },
+        misspell,
+    };
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let up = Pipe {
-        lane: line(),
-        passed: &traffic.up,
-        allowance: &allowance,
-        misspell: conditions.refuse_mounts,
-    };
-    let down = Pipe {
-        lane: line(),
-        passed: &traffic.down,
-        allowance: &allowance,
-        misspell: false,
-    };
+    let up = pipe(&traffic.up, conditions.refuse_mounts);
+    let down = pipe(&traffic.down, false);
     let ended = tokio::try_join!(
         up.run(from_client, to_server),
         down.run(from_server, to_client)
@@ -226,9 +223,7 @@ async fn refuse(mut client: TcpStream) -> io::Result<()> {
 /// One direction of a connection.
 struct Pipe<'a> {
     lane: Lane,
-    passed: &'a AtomicU64,
-    /// Bytes that may still pass, of both directions.
-    allowance: &'a AtomicU64,
+    meter: Meter<'a>,
     misspell: bool,
 }
 
@@ -249,8 +244,10 @@ impl Pipe<'_> {
             if from.read_buf(&mut buffer).await? == 0 {
                 return to.shutdown().await;
             }
-            self.alter(&mut buffer);
-            self.pass(&mut to, &buffer).await?;
+            if self.misspell {
+                refuse_mount(&mut buffer);
+            }
+            self.meter.pass(&mut to, &buffer).await?;
         }
     }
 
@@ -258,7 +255,6 @@ impl Pipe<'_> {
         let window = Semaphore::new(self.lane.window());
         let (send, mut on_the_way) = mpsc::unbounded_channel::<(Instant, Bytes)>();
         let lane = &mut self.lane;
-        let misspell = self.misspell;
         let reader = async {
             loop {
                 let mut buffer = BytesMut::with_capacity(CHUNK);
@@ -266,7 +262,7 @@ impl Pipe<'_> {
                     drop(send);
                     return Ok::<_, io::Error>(());
                 }
-                if misspell {
+                if self.misspell {
                     refuse_mount(&mut buffer);
                 }
                 let permits = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
@@ -277,51 +273,45 @@ impl Pipe<'_> {
                 drop(send.send((arrival, buffer.freeze()))); // the writer's error ends both
             }
         };
-        let (passed, allowance) = (self.passed, self.allowance);
         let writer = async {
             while let Some((arrival, bytes)) = on_the_way.recv().await {
                 let wait = arrival.saturating_duration_since(Instant::now());
                 if !wait.is_zero() {
                     pause(wait).await;
                 }
-                pass(passed, allowance, &mut to, &bytes).await?;
+                self.meter.pass(&mut to, &bytes).await?;
                 window.add_permits(bytes.len());
             }
             to.shutdown().await
         };
         tokio::try_join!(reader, writer).map(|_| ())
     }
-
-    fn alter(&self, buffer: &mut BytesMut) {
-        if self.misspell {
-            refuse_mount(buffer);
-        }
-    }
-
-    async fn pass(&self, to: &mut WriteHalf<'_>, bytes: &[u8]) -> io::Result<()> {
-        pass(self.passed, self.allowance, to, bytes).await
-    }
 }
 
-/// Writes what may still pass, and counts it; an error when that is not all.
-async fn pass(
-    passed: &AtomicU64,
-    allowance: &AtomicU64,
-    to: &mut WriteHalf<'_>,
-    bytes: &[u8],
-) -> io::Result<()> {
-    let wanted = bytes.len() as u64;
-    let take = |left: u64| (left != u64::MAX).then(|| left.saturating_sub(wanted));
-    // No limit stays no limit: the update is refused and returns what there is.
-    let before = allowance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-    let left = before.unwrap_or_else(|unlimited| unlimited);
-    let now = wanted.min(left) as usize;
-    to.write_all(&bytes[..now]).await?;
-    passed.fetch_add(now as u64, Ordering::Relaxed);
-    if left <= wanted {
-        return Err(io::ErrorKind::ConnectionAborted.into());
+/// Counts what passes in one direction, and knows how much still may in both.
+struct Meter<'a> {
+    passed: &'a AtomicU64,
+    allowance: &'a AtomicU64,
+}
+
+impl Meter<'_> {
+    /// Writes what may still pass; an error when that was the last of it.
+    async fn pass(&self, to: &mut WriteHalf<'_>, bytes: &[u8]) -> io::Result<()> {
+        let wanted = bytes.len() as u64;
+        let take = |left: u64| (left != u64::MAX).then(|| left.saturating_sub(wanted));
+        // No limit stays no limit: the update is refused and returns what there is.
+        let before = self
+            .allowance
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        let left = before.unwrap_or_else(|unlimited| unlimited);
+        let now = wanted.min(left) as usize;
+        to.write_all(&bytes[..now]).await?;
+        self.passed.fetch_add(now as u64, Ordering::Relaxed);
+        if left <= wanted {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Misspells `mount=` in the head of a request that starts an upload. A request without a

@@ -1,7 +1,7 @@
 //! The tools, and how each is told to copy the set: as its documentation has it, with its
 //! own defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
@@ -133,12 +133,9 @@ impl Kit {
                 .with_context(|| format!("cannot run {}", path.display()))?,
             None => process::binary("castlink-mirror")?,
         };
-        let mut peers = BTreeMap::new();
-        for peer in tools.iter().filter_map(|tool| tool.peer()) {
-            if !peers.contains_key(&peer) {
-                peers.insert(peer, peer.ensure(say)?);
-            }
-        }
+        let wanted: BTreeSet<_> = tools.iter().filter_map(|tool| tool.peer()).collect();
+        let set_up = |peer: Peer| Ok((peer, peer.ensure(say)?));
+        let peers = wanted.into_iter().map(set_up).collect::<Result<_>>()?;
         Ok(Self { castlink, peers })
     }
 
