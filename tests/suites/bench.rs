@@ -1,6 +1,9 @@
 //! What keeps the benchmarks honest, without timing anything: requests are counted as they
 //! were made, a broken network breaks what it should, and who copies nothing does not win.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![expect(clippy::print_stderr, reason = "setting up servers takes minutes")]
+
 use std::net::SocketAddr;
 use std::path::Path;
 
