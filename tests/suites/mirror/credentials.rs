@@ -127,7 +127,14 @@ fn docker(config: &Value) -> TempDir {
 async fn plan(world: &World, host: &str, docker: &TempDir, code: i32) -> Outcome {
     let dir = docker.path().to_str().unwrap();
     let path = std::env::var("PATH").unwrap_or_default();
-    let product = world.mirror(&["plan", &format!("{host}/r:v1"), "-o", "json"]);
+    let product = world.mirror(&[
+        "plan",
+        &format!("{host}/r:v1"),
+        "--layout",
+        "path",
+        "-o",
+        "json",
+    ]);
     let product = product
         .env("DOCKER_CONFIG", dir)
         .env("PATH", format!("{dir}:{path}"));
