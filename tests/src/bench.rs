@@ -10,6 +10,7 @@ pub mod args;
 mod bars;
 pub mod check;
 pub mod ecr;
+pub mod endpoints;
 pub mod exec;
 pub mod faults;
 pub mod images;

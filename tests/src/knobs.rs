@@ -41,6 +41,10 @@ pub struct Knobs {
     pub failing_services: BTreeSet<String>,
     /// Service ids (or name parts) whose endpoints EC2 does not delete.
     pub kept_services: BTreeSet<String>,
+    /// CAST AI's services cannot be reached from other regions.
+    pub own_region_only: bool,
+    /// Services take IPv6 as well.
+    pub dual_stack: bool,
     /// Life of a registry token, in seconds.
     pub token_life_s: u64,
     /// Manifest PUTs per second, and how many may come at once.
@@ -84,6 +88,8 @@ impl Default for Knobs {
             unverified_services: BTreeSet::new(),
             failing_services: BTreeSet::new(),
             kept_services: BTreeSet::new(),
+            own_region_only: false,
+            dual_stack: false,
             token_life_s: 12 * 60 * 60,
             put_image_rate: 10.0,
             put_image_burst: 10.0,

@@ -2,6 +2,7 @@
 
 pub mod aws_gate;
 pub mod aws_stack;
+pub mod awscli;
 pub mod bench;
 pub mod cache;
 pub mod control_plane;
@@ -20,6 +21,7 @@ pub mod peers;
 pub mod pki;
 pub mod process;
 pub mod products;
+pub mod python;
 pub mod registry;
 pub mod sandbox;
 pub mod seed;

@@ -18,7 +18,15 @@ const BINARIES: [(&str, &[&str]); 5] = [
     ),
     (
         "castlink-endpoints",
-        &["plan", "apply", "status", "destroy"],
+        &[
+            "plan",
+            "apply",
+            "status",
+            "export",
+            "catalogue",
+            "iam-policy",
+            "destroy",
+        ],
     ),
     (
         "castlink-mirror",

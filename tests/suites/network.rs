@@ -10,8 +10,12 @@
 mod apply;
 #[path = "network/crash.rs"]
 mod crash;
+#[path = "network/aws_services.rs"]
+mod aws_services;
 #[path = "network/destroy.rs"]
 mod destroy;
+#[path = "network/export.rs"]
+mod export;
 #[path = "network/failures.rs"]
 mod failures;
 #[path = "network/fixture.rs"]
@@ -20,6 +24,10 @@ mod fixture;
 mod hurdles;
 #[path = "network/refusals.rs"]
 mod refusals;
+#[path = "network/policy.rs"]
+mod policy;
+#[path = "network/reach.rs"]
+mod reach;
 #[path = "network/tag.rs"]
 mod tag;
 #[path = "network/tag_nodes.rs"]

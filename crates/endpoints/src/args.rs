@@ -33,24 +33,38 @@ pub(crate) enum Verb {
     #[command(after_help = "\
         Examples:\n\
         \x20 castlink-endpoints plan --cluster prod --region us-east-1\n\
-        \x20 castlink-endpoints plan --vpc vpc-0a1b2c3d4e5f60718 --exit-code")]
+        \x20 castlink-endpoints plan --vpc vpc-0a1b2c3d4e5f60718 --exit-code\n\
+        \x20 castlink-endpoints plan --cluster prod --aws-services check")]
     Plan(PlanArgs),
     /// Make it so, and wait until every endpoint is available
     #[command(after_help = "\
         Examples:\n\
         \x20 castlink-endpoints apply --cluster prod\n\
-        \x20 castlink-endpoints apply --cluster prod --service rest-api,api-grpc")]
+        \x20 castlink-endpoints apply --cluster prod --service rest-api,api-grpc\n\
+        \x20 castlink-endpoints apply --cluster prod --aws-services ecr.api,ecr.dkr,s3,sts")]
     Apply(ApplyArgs),
     /// Show state, zones and DNS names of every endpoint (exit 3 when not all are available)
     #[command(after_help = "\
         Examples:\n\
-        \x20 castlink-endpoints status --cluster prod -o json")]
+        \x20 castlink-endpoints status --cluster prod -o json\n\
+        \x20 castlink-endpoints status --cluster prod --picture svg")]
     Status(StatusArgs),
     /// Write the plan for another tool: Terraform, the AWS CLI or CloudFormation
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-endpoints export terraform --cluster prod --region us-east-1\n\
+        \x20 castlink-endpoints export aws-cli --vpc vpc-0a1b2c3d4e5f60718 --region us-east-1")]
     Export(ExportArgs),
     /// Show the endpoint services that castlink knows, by region
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-endpoints catalogue\n\
+        \x20 castlink-endpoints catalogue --region us-east-1 -o json")]
     Catalogue(CatalogueArgs),
     /// Print the IAM policy that a verb needs, and no more than that
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-endpoints iam-policy --for apply --cluster prod --region us-east-1")]
     IamPolicy(IamPolicyArgs),
     /// Delete the endpoints and the security group that castlink made in the VPC
     #[command(after_help = "\

@@ -243,7 +243,30 @@ impl World {
 mod tests {
     use castlink_core::Exit;
 
-    use super::the_only;
+    use super::*;
+
+    fn zones_of_kvisor(service_region: Option<&str>) -> Vec<String> {
+        let mut config = config::Config::default();
+        config.endpoints.service_region = service_region.map(Into::into);
+        config.endpoints.services = vec!["kvisor".into()];
+        let settings = Settings::resolve(&config, "us-east-1").unwrap();
+        let name = settings.services[0].name.clone();
+        let subnet = |id: &str| Subnet {
+            zone_id: id.into(),
+            ..Subnet::default()
+        };
+        let subnets = ["use1-az1", "use1-az3", "use1-az6"].map(subnet);
+        let services = BTreeMap::from([(name.clone(), Service::default())]);
+        reachable(services, &subnets, &settings)[&name]
+            .zone_ids
+            .clone()
+    }
+
+    #[test]
+    fn a_service_of_another_region_is_everywhere_but_in_the_secluded_zone() {
+        assert_eq!(zones_of_kvisor(Some("us-east-2")), ["use1-az1", "use1-az6"]);
+        assert!(zones_of_kvisor(None).is_empty(), "as EC2 says");
+    }
 
     #[test]
     fn one_vpc_or_a_usage_error() {

@@ -13,6 +13,9 @@ use super::query::Xml;
 use super::services::Service;
 use super::upstream::{Group, Subnet};
 
+/// Zones that cannot reach services of other regions.
+const SECLUDED: [&str; 1] = ["use1-az3"];
+
 /// A request that has passed all checks.
 struct Order {
     vpc: String,
@@ -97,7 +100,7 @@ async fn check(call: &Call<'_>) -> Result<Order, ApiError> {
     let (vpc, name) = (required("VpcId")?, required("ServiceName")?);
     call.moto.require_vpc(region, vpc).await?;
     let service = call
-        .services()
+        .services(params.get("ServiceRegion").unwrap_or(region))
         .await?
         .into_iter()
         .find(|service| service.name == name);
@@ -105,6 +108,7 @@ async fn check(call: &Call<'_>) -> Result<Order, ApiError> {
     let subnets = call.moto.subnets(region, &params.list("SubnetId")).await?;
     check_kind(call, &service, &subnets)?;
     check_subnets(vpc, &service, &subnets)?;
+    check_families(call, &service, &subnets)?;
     let groups = match service.gateway {
         true => Vec::new(),
         false => {
@@ -156,6 +160,30 @@ fn check_kind(call: &Call<'_>, service: &Service, subnets: &[Subnet]) -> Result<
     Ok(())
 }
 
+/// IPv6 needs the service's and every subnet's consent.
+pub(super) fn check_families(
+    call: &Call<'_>,
+    service: &Service,
+    subnets: &[Subnet],
+) -> Result<(), ApiError> {
+    if call.params.get("IpAddressType") != Some("dualstack") {
+        return Ok(());
+    }
+    if !call.knobs.dual_stack {
+        let name = &service.name;
+        return Err(invalid(format!(
+            "The service {name} does not support dualstack"
+        )));
+    }
+    match subnets.iter().find(|subnet| !subnet.ipv6) {
+        None => Ok(()),
+        Some(subnet) => Err(invalid(format!(
+            "The subnet {} has no IPv6 CIDR block",
+            subnet.id
+        ))),
+    }
+}
+
 /// One subnet per zone, each in the VPC, with room, in a zone that the service offers.
 pub(super) fn check_subnets(
     vpc: &str,
@@ -170,7 +198,12 @@ pub(super) fn check_subnets(
                 "The subnet ID '{id}' does not belong to {vpc}"
             )));
         }
-        if !service.zones.iter().any(|zone| zone.1 == subnet.zone_id) {
+        if service.remote && SECLUDED.contains(&subnet.zone_id.as_str()) {
+            return Err(invalid(
+                "Only the following availability zones are supported for remote access: use1-az1, use1-az2, use1-az4, use1-az5, use1-az6",
+            ));
+        }
+        if !service.remote && !service.zones.iter().any(|zone| zone.1 == subnet.zone_id) {
             return Err(invalid(format!(
                 "The VPC endpoint service {} does not support the availability zone of the subnet: {id}.",
                 service.name
@@ -280,6 +313,7 @@ fn enter(call: &Call<'_>, order: Order, count: usize) -> Endpoint {
         groups: order.groups,
         route_tables: call.params.list("RouteTableId"),
         private_dns: order.private_dns,
+        dual_stack: call.params.get("IpAddressType") == Some("dualstack"),
         tags: call.params.new_tags("vpc-endpoint"),
         created,
         phase,

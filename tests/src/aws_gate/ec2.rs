@@ -102,8 +102,11 @@ impl Call<'_> {
         }
     }
 
-    /// The services that this account sees here.
-    pub(super) async fn services(&self) -> Result<Vec<Service>, ApiError> {
+    /// The services that this account sees: those of `region`, from here.
+    pub(super) async fn services(&self, region: &str) -> Result<Vec<Service>, ApiError> {
+        if region != self.region {
+            return Ok(services::from_afar(region, self.knobs));
+        }
         let zones = self.moto.zones(self.region).await?;
         Ok(services::all(self.region, &zones, self.knobs))
     }
@@ -214,7 +217,15 @@ fn delete(call: &Call<'_>) -> Answer {
 async fn describe_services(call: &Call<'_>) -> Answer {
     call.dry_run()?;
     let (names, filters) = (call.params.list("ServiceName"), call.params.filters());
-    let mut found = call.services().await?;
+    let mut found = Vec::new();
+    match call.params.list("ServiceRegion").as_slice() {
+        [] => found.extend(call.services(call.region).await?),
+        regions => {
+            for region in regions {
+                found.extend(call.services(region).await?);
+            }
+        }
+    }
     // One unknown name fails the whole call.
     if let Some(name) = names
         .iter()
@@ -236,7 +247,7 @@ async fn describe_services(call: &Call<'_>) -> Answer {
     Ok(Some(Xml::answer("DescribeVpcEndpointServices", |xml| {
         xml.texts("serviceNameSet", page.iter().map(|service| &service.name));
         xml.items("serviceDetailSet", page, |xml, service| {
-            service.write(call.region, xml)
+            service.write(call.knobs, xml)
         });
         if let Some(next) = next {
             xml.leaf("nextToken", next);

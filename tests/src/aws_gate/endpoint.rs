@@ -35,6 +35,7 @@ pub(super) struct Endpoint {
     pub(super) groups: Vec<Group>,
     pub(super) route_tables: Vec<String>,
     pub(super) private_dns: bool,
+    pub(super) dual_stack: bool,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) created: Timestamp,
     pub(super) phase: Phase,
@@ -91,7 +92,7 @@ impl Endpoint {
         xml.leaf("vpcEndpointType", kind);
         xml.leaf("vpcId", &self.vpc);
         xml.leaf("serviceName", &self.service.name);
-        xml.leaf("serviceRegion", &self.region);
+        xml.leaf("serviceRegion", &self.service.region);
         xml.leaf("state", self.state(now).unwrap_or("deleted"));
         xml.texts("routeTableIdSet", &self.route_tables);
         xml.texts("subnetIdSet", self.subnets.iter().map(|subnet| &subnet.id));
@@ -99,8 +100,9 @@ impl Endpoint {
             xml.leaf("groupId", &group.id);
             xml.leaf("groupName", &group.name);
         });
-        xml.leaf("ipAddressType", "ipv4");
-        xml.node("dnsOptions", |xml| xml.leaf("dnsRecordIpType", "ipv4"));
+        let family = if self.dual_stack { "dualstack" } else { "ipv4" };
+        xml.leaf("ipAddressType", family);
+        xml.node("dnsOptions", |xml| xml.leaf("dnsRecordIpType", family));
         xml.leaf("privateDnsEnabled", self.private_dns);
         xml.leaf("requesterManaged", false);
         xml.texts(

@@ -1,7 +1,7 @@
 //! ModifyVpcEndpoint: deltas, one at a time per endpoint.
 
 use super::answer::ApiError;
-use super::create::{check_name_free, check_private_dns, check_subnets};
+use super::create::{check_families, check_name_free, check_private_dns, check_subnets};
 use super::ec2::{Answer, Call, no_endpoint};
 use super::endpoint::Endpoint;
 use super::query::Xml;
@@ -12,6 +12,7 @@ pub(super) async fn modify(call: &Call<'_>) -> Answer {
     let before = current(call, id)?;
     let subnets = subnets_after(call, &before).await?;
     check_subnets(&before.vpc, &before.service, &subnets)?;
+    check_families(call, &before.service, &subnets)?;
     let groups = groups_after(call, &before).await?;
     let private_dns = call
         .params
@@ -33,6 +34,9 @@ pub(super) async fn modify(call: &Call<'_>) -> Answer {
     endpoint.subnets = subnets;
     endpoint.groups = groups;
     endpoint.private_dns = private_dns;
+    if let Some(family) = call.params.get("IpAddressType") {
+        endpoint.dual_stack = family == "dualstack";
+    }
     endpoint
         .route_tables
         .extend(call.params.list("AddRouteTableId"));

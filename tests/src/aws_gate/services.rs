@@ -95,6 +95,10 @@ const AWS: [(&str, &str); 13] = [
 #[derive(Clone, Debug)]
 pub(super) struct Service {
     pub(super) name: String,
+    /// Where it is.
+    pub(super) region: String,
+    /// Asked for from another region: no zones are told.
+    pub(super) remote: bool,
     pub(super) id: String,
     pub(super) gateway: bool,
     owner: &'static str,
@@ -129,10 +133,23 @@ pub(super) fn all(region: &str, zones: &[(String, String)], knobs: &Knobs) -> Ve
         .collect()
 }
 
+/// CAST AI's services of `region` as another one sees them. AWS's own are not among those
+/// that can be reached from elsewhere.
+pub(super) fn from_afar(region: &str, knobs: &Knobs) -> Vec<Service> {
+    let mut found = all(region, &[], knobs);
+    found.retain(|service| service.owner != "amazon" && !knobs.own_region_only);
+    for service in &mut found {
+        service.remote = true;
+    }
+    found
+}
+
 fn castai(region: &str, dns: &str, id: &str, zones: Vec<(String, String)>) -> Service {
     let id = format!("vpce-svc-{id}");
     Service {
         name: format!("com.amazonaws.vpce.{region}.{id}"),
+        region: region.to_owned(),
+        remote: false,
         id,
         gateway: false,
         owner: "111122223333",
@@ -147,6 +164,8 @@ fn castai(region: &str, dns: &str, id: &str, zones: Vec<(String, String)>) -> Se
 fn aws(region: &str, name: &str, host: &str, zones: Vec<(String, String)>) -> Service {
     Service {
         name: format!("com.amazonaws.{region}.{name}"),
+        region: region.to_owned(),
+        remote: false,
         id: format!(
             "vpce-svc-{}",
             super::invented_id(&format!("{region}/{name}"))
@@ -173,7 +192,8 @@ fn turned(service: Service, knobs: &Knobs) -> Service {
 
 impl Service {
     /// Writes what DescribeVpcEndpointServices says about it.
-    pub(super) fn write(&self, region: &str, xml: &mut Xml) {
+    pub(super) fn write(&self, knobs: &Knobs, xml: &mut Xml) {
+        let region = &self.region;
         let kind = if self.gateway { "Gateway" } else { "Interface" };
         xml.leaf("serviceName", &self.name);
         xml.leaf("serviceId", &self.id);
@@ -204,6 +224,11 @@ impl Service {
         xml.leaf("vpcEndpointPolicySupported", self.owner == "amazon");
         xml.leaf("acceptanceRequired", self.acceptance_required);
         xml.leaf("managesVpcEndpoints", false);
-        xml.texts("supportedIpAddressTypeSet", ["ipv4"]);
+        let families: &[&str] = if knobs.dual_stack {
+            &["ipv4", "ipv6"]
+        } else {
+            &["ipv4"]
+        };
+        xml.texts("supportedIpAddressTypeSet", families);
     }
 }

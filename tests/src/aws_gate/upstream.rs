@@ -19,6 +19,8 @@ pub(super) struct Subnet {
     pub(super) zone: String,
     pub(super) zone_id: String,
     pub(super) free_addresses: u64,
+    /// It has an IPv6 range.
+    pub(super) ipv6: bool,
 }
 
 /// A security group by its two names.
@@ -116,6 +118,7 @@ impl Upstream {
                 zone: leaf(item, "availabilityZone"),
                 zone_id: leaf(item, "availabilityZoneId"),
                 free_addresses: leaf(item, "availableIpAddressCount").parse().unwrap_or(0),
+                ipv6: item.descendants().any(|node| named(node, "ipv6CidrBlock")),
             };
             (subnet.id.clone(), subnet)
         })?

@@ -25,6 +25,8 @@ pub enum Verb {
     Mirror(Mirror),
     /// Whether a cold copy survives broken networks, and what that costs
     Faults(Faults),
+    /// `castlink-endpoints plan` beside the AWS CLI asking the same
+    Endpoints(Endpoints),
     /// Run a job and write what it used (internal)
     #[command(hide = true)]
     Exec {
@@ -75,6 +77,14 @@ pub struct Faults {
     /// How often each network is broken, each time differently
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
+}
+
+/// `endpoints`.
+#[derive(Debug, Args)]
+pub struct Endpoints {
+    /// Rounds; in each, both have their turn
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: u32,
 }
 
 /// Which networks.

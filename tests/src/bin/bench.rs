@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use castlink_tests::bench::args::{Cli, Verb};
-use castlink_tests::bench::{exec, faults, mirror};
+use castlink_tests::bench::{endpoints, exec, faults, mirror};
 use castlink_tests::sandbox;
 use clap::Parser;
 
@@ -31,6 +31,7 @@ fn run() -> Result<()> {
     match Cli::parse().verb {
         Verb::Mirror(args) => mirror::run(&args),
         Verb::Faults(args) => faults::run(&args),
+        Verb::Endpoints(args) => endpoints::run(&args),
         Verb::Exec { order, result } => exec::helper(&order, &result),
     }
 }

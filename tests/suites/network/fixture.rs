@@ -51,7 +51,7 @@ pub(crate) struct World {
     pub(crate) vpc: String,
     pub(crate) cluster: String,
     subnets: BTreeMap<&'static str, String>,
-    home: TempDir,
+    pub(crate) home: TempDir,
     http: Client,
 }
 

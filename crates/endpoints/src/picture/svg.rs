@@ -167,14 +167,14 @@ fn header(page: &mut Page, grid: &Grid, picture: &Picture) {
         true => ("bold good end", width(&summary, 11)),
         false => ("bold bad end", width(&summary, 11)),
     };
-    let title = format!("{}  {}", picture.vpc, picture.region);
+    let title = format!("{} · {}", picture.vpc, picture.region);
     page.text("big", MARGIN, 36, &title, 16, grid.content() - taken - GAP);
     page.text(class, right, 36, &summary, 11, taken);
     page.text(
         "dim",
         MARGIN,
         58,
-        &picture.cidrs.join("  "),
+        &picture.cidrs.join(" · "),
         11,
         grid.content(),
     );
@@ -242,7 +242,7 @@ fn subnet(page: &mut Page, area: Area, place: &Place) {
     } else {
         &place.cidr
     };
-    let room = format!("{cidr}  {} free", place.free);
+    let room = format!("{cidr} · {} free", place.free);
     page.text("dim", x, area.y + 47, &room, 11, inner);
     let (class, mark) = if place.tagged {
         ("good", "✓ tagged")
@@ -381,7 +381,7 @@ fn resolved(endpoint: &Drawn) -> (&'static str, String) {
 }
 
 fn footer(page: &mut Page, width: u32, height: u32) {
-    let text = "green bar: tagged cast.ai/routable=true   blue: interface   red: missing";
+    let text = "green bar: tagged cast.ai/routable=true · blue: interface · red: missing";
     page.text("dim", MARGIN, height - 18, text, 11, width - 2 * MARGIN);
 }
 
