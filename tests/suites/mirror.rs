@@ -12,18 +12,28 @@ mod credentials;
 mod failures;
 #[path = "mirror/fixture.rs"]
 mod fixture;
+#[path = "mirror/hostile.rs"]
+mod hostile;
 #[path = "mirror/iam.rs"]
 mod iam;
+#[path = "mirror/interop.rs"]
+mod interop;
 #[path = "mirror/killed.rs"]
 mod killed;
+#[path = "mirror/layout.rs"]
+mod layout;
 #[path = "mirror/lists.rs"]
 mod lists;
 #[path = "mirror/platforms.rs"]
 mod platforms;
+#[path = "mirror/pulled.rs"]
+mod pulled;
 #[path = "mirror/pushes.rs"]
 mod pushes;
 #[path = "mirror/repositories.rs"]
 mod repositories;
+#[path = "mirror/store.rs"]
+mod store;
 
 use castlink_tests::faults::{Fault, Harm};
 

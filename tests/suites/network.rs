@@ -8,10 +8,10 @@
 
 #[path = "network/apply.rs"]
 mod apply;
-#[path = "network/crash.rs"]
-mod crash;
 #[path = "network/aws_services.rs"]
 mod aws_services;
+#[path = "network/crash.rs"]
+mod crash;
 #[path = "network/destroy.rs"]
 mod destroy;
 #[path = "network/export.rs"]
@@ -22,12 +22,12 @@ mod failures;
 mod fixture;
 #[path = "network/hurdles.rs"]
 mod hurdles;
-#[path = "network/refusals.rs"]
-mod refusals;
 #[path = "network/policy.rs"]
 mod policy;
 #[path = "network/reach.rs"]
 mod reach;
+#[path = "network/refusals.rs"]
+mod refusals;
 #[path = "network/tag.rs"]
 mod tag;
 #[path = "network/tag_nodes.rs"]

@@ -1,4 +1,5 @@
-//! `plan` and `copy`: from references to a report.
+//! `plan` and `copy`: from references to a report. `pull` and `push` are copies with a store
+//! at one end (pull.rs, push.rs).
 
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
@@ -15,22 +16,25 @@ use crate::{
     engine::{self, Tally},
     input::{self, Request},
     lock,
-    observe::{Depth, Destination, Observation, Scope, observe},
+    observe::{Depth, Destination, Observation, Scope, Shared, observe},
     plan::{self, Action, Plan},
     platform::Selection,
     registry::Registries,
     report::{self, Ending, Report},
+    site::Sites,
     upkeep,
 };
 
 /// The world that a verb works with.
 pub(crate) struct World {
-    /// The registries, opened as needed.
-    pub(crate) registries: Arc<Registries>,
+    /// The registries, opened as needed, and the store.
+    pub(crate) sites: Arc<Sites>,
     /// Where the copies go: at least one.
     pub(crate) to: Vec<Destination>,
     /// What to copy.
     pub(crate) requests: Vec<Request>,
+    /// What cannot even be asked for.
+    refused: Vec<Refused>,
     /// How repositories are to look.
     settings: Arc<Settings>,
     /// Which platforms of it.
@@ -39,25 +43,52 @@ pub(crate) struct World {
     pub(crate) attachments: bool,
 }
 
+/// Something that was to be copied and has no name to copy it by.
+pub(crate) struct Refused {
+    /// What it is, for people.
+    pub(crate) source: String,
+    /// Why it is left alone.
+    pub(crate) failure: Shared,
+}
+
 impl World {
     /// Reads the input and the settings; asks nobody anything.
     ///
     /// # Errors
     /// Exit 2: no target, malformed references, unusable settings.
     pub(crate) fn new(images: &Images, context: &Context) -> Result<Self> {
-        let requests = match &images.locked.lock {
-            Some(file) => input::from_lock(file)?,
-            None => input::gather(&images.references, &context.printer)?,
-        };
+        let requests = input::asked(&images.references, &images.locked, &context.printer)?;
+        let to = destinations(&context.config.mirror)?;
+        let sites = Sites::new(Registries::new(&context.config));
+        Self::between(sites, to, requests, context)
+    }
+
+    /// Between these ends.
+    ///
+    /// # Errors
+    /// Exit 2: unusable settings.
+    pub(crate) fn between(
+        sites: Sites,
+        to: Vec<Destination>,
+        requests: Vec<Request>,
+        context: &Context,
+    ) -> Result<Self> {
         let platforms = Selection::parse(&context.config.mirror.platforms)?;
         Ok(Self {
-            registries: Arc::new(Registries::new(&context.config)),
-            to: destinations(&context.config.mirror)?,
+            sites: Arc::new(sites),
+            to,
             requests,
+            refused: Vec::new(),
             settings: Arc::new(Settings::load(&context.config.mirror.repository)?),
             platforms,
             attachments: context.config.mirror.attachments,
         })
+    }
+
+    /// The same, with what cannot be copied.
+    pub(crate) fn refusing(mut self, refused: Vec<Refused>) -> Self {
+        self.refused = refused;
+        self
     }
 
     /// Looks at both sides.
@@ -71,14 +102,17 @@ impl World {
             platforms: &self.platforms,
             attachments: self.attachments && depth == Depth::Changed,
         };
-        observe(&self.registries, &self.to, requests, scope).await
+        observe(&self.sites, &self.to, requests, scope).await
     }
 
     /// Adds what was asked of either side.
     async fn count_requests(&self, plan: &Plan, outcome: Outcome) -> Outcome {
-        let targets = plan.images.iter().map(|image| image.target.registry());
+        let targets = plan
+            .images
+            .iter()
+            .map(|image| &*image.target.place.registry);
         let targets = targets.collect();
-        let (target, source) = self.registries.requests_apart(&targets).await;
+        let (target, source) = self.sites.requests_apart(&targets).await;
         outcome
             .count("requests", source + target)
             .count("source_requests", source)
@@ -98,8 +132,8 @@ pub(crate) fn destinations(mirror: &config::Mirror) -> Result<Vec<Destination>> 
     let mut destinations: Vec<Destination> = Vec::new();
     for registry in [to].into_iter().chain(&mirror.also_to) {
         let registry = registry.trim_start_matches("https://");
-        let destination = Destination {
-            registry: registry.trim_end_matches('/').to_owned(),
+        let destination = Destination::Registry {
+            name: registry.trim_end_matches('/').to_owned(),
             layout: mirror.layout,
         };
         if !destinations.contains(&destination) {
@@ -114,9 +148,25 @@ pub(crate) fn destinations(mirror: &config::Mirror) -> Result<Vec<Destination>> 
 /// # Errors
 /// See [`World::new`]; what fails for one image is in the report.
 pub(crate) async fn plan_only(args: &PlanArgs, context: Context) -> Result<Outcome> {
-    let mut world = World::new(&args.images, &context)?;
-    let plan = make_plan(&mut world, true, args.reconcile, &context).await?;
+    let world = World::new(&args.images, &context)?;
+    show(world, args.reconcile, args.exit_code, context).await
+}
+
+/// Shows what [`transfer`] would do.
+///
+/// # Errors
+/// When a name at the target cannot be formed.
+pub(crate) async fn show(
+    mut world: World,
+    reconcile: bool,
+    exit_code: bool,
+    context: Context,
+) -> Result<Outcome> {
+    let plan = make_plan(&mut world, true, reconcile, &context).await?;
     let mut report = Report::new(&context.printer);
+    for refused in &world.refused {
+        report.refuse(&world.to[0], &refused.source, &refused.failure);
+    }
     for index in 0..plan.images.len() {
         report.add(index, &plan, &Ending::Planned);
     }
@@ -124,11 +174,14 @@ pub(crate) async fn plan_only(args: &PlanArgs, context: Context) -> Result<Outco
     for place in &plan.repositories {
         context.printer.detail(format!("to create: {place}"));
     }
-    upkeep::show(&plan, args.reconcile, &context.printer);
-    context.printer.note(report::plan_line(&plan));
-    let pending = !plan.is_empty() || (args.reconcile && upkeep::is_pending(&plan));
+    upkeep::show(&plan, reconcile, &context.printer);
+    // With nothing but refusals, those are all there is to say.
+    if !plan.images.is_empty() || world.refused.is_empty() {
+        context.printer.note(report::plan_line(&plan));
+    }
+    let pending = !plan.is_empty() || (reconcile && upkeep::is_pending(&plan));
     let exit = match report.exit() {
-        Exit::Done if args.exit_code && pending => Exit::Pending,
+        Exit::Done if exit_code && pending => Exit::Pending,
         exit => exit,
     };
     let totals = plan.totals();
@@ -146,14 +199,29 @@ pub(crate) async fn plan_only(args: &PlanArgs, context: Context) -> Result<Outco
 /// # Errors
 /// As [`plan_only`].
 pub(crate) async fn copy(images: &Images, reconcile: bool, context: Context) -> Result<Outcome> {
+    transfer(World::new(images, &context)?, reconcile, context).await
+}
+
+/// Copies what is missing.
+///
+/// # Errors
+/// As [`show`].
+pub(crate) async fn transfer(
+    mut world: World,
+    reconcile: bool,
+    context: Context,
+) -> Result<Outcome> {
     let start = Instant::now();
-    let mut world = World::new(images, &context)?;
     let plan = make_plan(&mut world, reconcile, reconcile, &context).await?;
     let totals = plan.totals();
     if totals.images > 0 {
         context.printer.note(report::plan_line(&plan));
     }
     let mut report = Report::new(&context.printer);
+    for refused in &world.refused {
+        let line = report.refuse(&world.to[0], &refused.source, &refused.failure);
+        context.printer.note(line);
+    }
     for (index, image) in plan
         .images
         .iter()
@@ -167,7 +235,7 @@ pub(crate) async fn copy(images: &Images, reconcile: bool, context: Context) -> 
         }
     }
     // First: a tag may have to become movable before it is moved.
-    let repairs = upkeep::repair(&world.registries, &plan, &context.printer).await;
+    let repairs = upkeep::repair(&world.sites, &plan, &context.printer).await;
     report.also(repairs.failed);
     let tally = if totals.images > 0 {
         carry_out(&world, &plan, &context, &mut report).await
@@ -202,13 +270,13 @@ async fn make_plan(
     let mut observation = world.observe(Depth::Changed).await?;
     observation.settings = Arc::clone(&world.settings);
     if drift {
-        upkeep::look_for_drift(&world.registries, &mut observation).await;
+        upkeep::look_for_drift(&world.sites, &mut observation).await;
     }
     if reconcile {
         upkeep::assume_repaired(&mut observation);
     }
     let plan = plan::plan(observation, context.config.mirror.create_repos);
-    lock::note_moved(&world.registries, &plan, &context.printer).await;
+    lock::note_moved(&world.sites, &plan, &context.printer).await;
     Ok(plan)
 }
 
@@ -234,7 +302,7 @@ async fn carry_out(world: &World, plan: &Plan, context: &Context, report: &mut R
     };
     let settings = &context.config.mirror;
     engine::run(
-        Arc::clone(&world.registries),
+        Arc::clone(&world.sites),
         settings,
         plan,
         Arc::clone(&progress),

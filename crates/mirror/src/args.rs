@@ -9,9 +9,11 @@ use castlink_core::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod lock;
+mod store;
 mod tags;
 
-pub(crate) use lock::LockArgs;
+pub(crate) use lock::{LockArgs, Locked};
+pub(crate) use store::{PullArgs, PushArgs};
 pub(crate) use tags::TagsArgs;
 
 /// Copies container images from public registries into a private Amazon ECR.
@@ -46,6 +48,22 @@ pub(crate) enum Verb {
         \x20 castlink-mirror copy --lock castlink.lock --to $ECR"
     )]
     Copy(CopyArgs),
+    /// Copy into a directory, to carry the images to where no internet is
+    ///
+    /// The directory is an OCI image layout, which skopeo, crane and oras read too. It can be
+    /// pulled into again and again: what it has already is not fetched.
+    #[command(after_help = "Examples:\n\
+        \x20 castlink-mirror pull ghcr.io/castai/images/agent:v0.161.1 --store carry\n\
+        \x20 castlink-upgrade images | castlink-mirror pull - --store carry\n\
+        \x20 castlink-mirror pull --lock castlink.lock --store carry")]
+    Pull(PullArgs),
+    /// Copy out of a directory that `pull` or another tool wrote
+    #[command(
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
+        \x20 castlink-mirror push --store carry --to $ECR\n\
+        \x20 castlink-mirror push --store by-skopeo --name v1=ghcr.io/castai/images/agent:v1 --to $ECR"
+    )]
+    Push(PushArgs),
     /// Compare the target with the source or a lock file, digest for digest
     ///
     /// With a lock file the source is not asked. Exits with 3 when something differs, and says for
@@ -125,12 +143,19 @@ pub(crate) struct Images {
     #[arg(value_name = "REFERENCE")]
     pub(crate) references: Vec<String>,
     #[command(flatten)]
-    pub(crate) locked: lock::Locked,
+    pub(crate) locked: Locked,
     #[command(flatten)]
     target: Target,
     /// How names at the target are built [default: full]
     #[arg(long, value_enum, value_name = "LAYOUT")]
     layout: Option<Layout>,
+    #[command(flatten)]
+    transfer: Transfer,
+}
+
+/// How to copy, whatever goes where.
+#[derive(Debug, Args)]
+pub(crate) struct Transfer {
     /// The most blobs under way at once; how many pay is found on the way [default: 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: Option<u16>,
@@ -186,8 +211,16 @@ impl Cli {
         match &self.verb {
             Verb::Plan(PlanArgs { images, .. })
             | Verb::Copy(CopyArgs { images, .. })
+            | Verb::Push(PushArgs { images, .. })
             | Verb::Verify(images) => Some(images),
-            Verb::Lock(_) | Verb::Tags(_) | Verb::IamPolicy(_) => None,
+            Verb::Pull(_) | Verb::Lock(_) | Verb::Tags(_) | Verb::IamPolicy(_) => None,
+        }
+    }
+
+    fn transfer(&self) -> Option<&Transfer> {
+        match &self.verb {
+            Verb::Pull(pull) => Some(&pull.transfer),
+            _ => self.images().map(|images| &images.transfer),
         }
     }
 
@@ -202,7 +235,7 @@ impl Cli {
         match &self.verb {
             Verb::Lock(args) => Some(&args.aws),
             Verb::Tags(args) => Some(&args.aws),
-            _ => self.images().map(|images| &images.aws),
+            _ => self.transfer().map(|transfer| &transfer.aws),
         }
     }
 }
@@ -224,6 +257,11 @@ impl Images {
         if let Some(layout) = self.layout {
             mirror.layout = layout;
         }
+    }
+}
+
+impl Transfer {
+    fn apply(&self, mirror: &mut config::Mirror) {
         if let Some(concurrency) = self.concurrency {
             mirror.concurrency = concurrency.into();
         }
@@ -252,6 +290,8 @@ impl Command for Cli {
         match self.verb {
             Verb::Plan(_) => "plan",
             Verb::Copy(_) => "copy",
+            Verb::Pull(_) => "pull",
+            Verb::Push(_) => "push",
             Verb::Verify(_) => "verify",
             Verb::Lock(_) => "lock",
             Verb::Tags(_) => "tags",
@@ -260,7 +300,7 @@ impl Command for Cli {
     }
 
     fn is_stage(&self) -> bool {
-        matches!(self.verb, Verb::Copy(_))
+        matches!(self.verb, Verb::Copy(_) | Verb::Push(_))
     }
 
     fn apply(&self, config: &mut Config) {
@@ -272,6 +312,9 @@ impl Command for Cli {
         }
         if let Some(images) = self.images() {
             images.apply(&mut config.mirror);
+        }
+        if let Some(transfer) = self.transfer() {
+            transfer.apply(&mut config.mirror);
         }
     }
 }

@@ -65,6 +65,18 @@ impl Digest {
         &self.0
     }
 
+    /// `sha256` or `sha512`.
+    pub(crate) fn algorithm(&self) -> &str {
+        self.0
+            .split_once(':')
+            .map_or("", |(algorithm, _)| algorithm)
+    }
+
+    /// The digits alone.
+    pub(crate) fn hex(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, hex)| hex)
+    }
+
     /// The algorithm and the first twelve digits, for people.
     pub(crate) fn short(&self) -> &str {
         &self.0[..self.0.len().min(19)]

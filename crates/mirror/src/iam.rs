@@ -176,7 +176,7 @@ pub(crate) fn run(reconcile: bool, context: &Context) -> Result<Outcome> {
     let mirror = &context.config.mirror;
     let settings = Settings::load(&mirror.repository)?;
     let to = destinations(mirror)?;
-    let to: Vec<&str> = to.iter().map(|to| to.registry.as_str()).collect();
+    let to: Vec<&str> = to.iter().map(crate::observe::Destination::name).collect();
     let needs = Needs {
         create: mirror.create_repos,
         reconcile,

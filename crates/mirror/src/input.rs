@@ -10,7 +10,7 @@ use castlink_core::{
     record::{Record, Summary},
 };
 
-use crate::content::Digest;
+use crate::{args::Locked, content::Digest};
 
 /// One image to mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +36,26 @@ impl Request {
     }
 }
 
+/// What is asked for: what a lock file holds, or else `references`.
+///
+/// # Errors
+/// As [`from_lock`] and [`gather`].
+pub(crate) fn asked(
+    references: &[String],
+    locked: &Locked,
+    printer: &Printer,
+) -> Result<Vec<Request>> {
+    match &locked.lock {
+        Some(file) => from_lock(file),
+        None => gather(references, printer),
+    }
+}
+
 /// Everything in a lock file, and nothing else: what goes with an image was locked with it.
 ///
 /// # Errors
 /// Exit 2: there is no such file, or it is malformed, or empty.
-pub(crate) fn from_lock(file: &Path) -> Result<Vec<Request>> {
+fn from_lock(file: &Path) -> Result<Vec<Request>> {
     let lock = Lock::read(file)?;
     if lock.images().is_empty() {
         return Err(Failure::usage(format!(

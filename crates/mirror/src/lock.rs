@@ -1,7 +1,7 @@
 //! `lock`: what references stand for now, written down for review. And what the user is told
 //! when a tag no longer stands for what is locked.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path};
 
 use castlink_core::{
     Context, Exit, Failure, ImageRef, Printer, Result,
@@ -20,6 +20,7 @@ use crate::{
     platform::Selection,
     registry::Registries,
     report::together,
+    site::Sites,
     source,
 };
 
@@ -39,9 +40,9 @@ pub(crate) async fn run(args: &LockArgs, context: Context) -> Result<Outcome> {
         None => None,
     };
     let requests = requests(args, old.as_ref(), printer)?;
-    let registries = Arc::new(Registries::new(&context.config));
-    let locked = resolve_all(&registries, requests, printer).await;
-    let requests = registries.requests().await;
+    let sites = Sites::new(Registries::new(&context.config));
+    let locked = resolve_all(&sites, requests, printer).await;
+    let requests = sites.requests().await;
     let locked = match locked {
         Ok(locked) => locked,
         Err(exit) => return Ok(Outcome::from(exit).count("requests", requests)),
@@ -101,12 +102,12 @@ fn requests(args: &LockArgs, old: Option<&Lock>, printer: &Printer) -> Result<Ve
 
 /// All of them, or how the command ends: half a lock is none.
 async fn resolve_all(
-    registries: &Registries,
+    sites: &Sites,
     requests: Vec<Request>,
     printer: &Printer,
 ) -> Result<Vec<Locked>, Exit> {
     let resolve = |request: Request| async move {
-        let locked = resolve(registries, &request.image).await;
+        let locked = resolve(sites, &request.image).await;
         (request, locked)
     };
     let mut resolved = stream::iter(requests.into_iter().map(resolve)).buffered(AT_ONCE);
@@ -131,11 +132,11 @@ async fn resolve_all(
     }
 }
 
-async fn resolve(registries: &Registries, image: &ImageRef) -> Result<Locked> {
+async fn resolve(sites: &Sites, image: &ImageRef) -> Result<Locked> {
     // What is locked is the image as it is; which platforms of it are copied is said then.
     let all = Selection::default();
-    let resolved = source::resolve(registries, image, &all).await?;
-    let (_, tree) = source::fetch(registries, &resolved, &all).await?;
+    let resolved = source::resolve(sites, image, &all).await?;
+    let (_, tree) = source::fetch(sites, &resolved, &all).await?;
     Ok(Locked {
         source: image.clone(),
         digest: resolved.digest.to_string(),
@@ -295,7 +296,7 @@ impl Step {
 
 /// Says which of the images to copy have moved at their source since they were locked.
 /// Whoever copies by a lock wants what is locked: that a tag cannot be asked is no news.
-pub(crate) async fn note_moved(registries: &Registries, plan: &Plan, printer: &Printer) {
+pub(crate) async fn note_moved(sites: &Sites, plan: &Plan, printer: &Printer) {
     let mut seen = BTreeSet::new();
     let copies = plan.images.iter().filter(|image| image.copy().is_some());
     let requests = copies
@@ -305,7 +306,7 @@ pub(crate) async fn note_moved(registries: &Registries, plan: &Plan, printer: &P
     let asked = requests.filter_map(|request| {
         let locked = Digest::parse(request.locked.as_ref()?.digest()?)?;
         Some(async move {
-            let now = source::resolve(registries, &request.image, &Selection::default())
+            let now = source::resolve(sites, &request.image, &Selection::default())
                 .await
                 .ok()?
                 .digest;

@@ -27,9 +27,13 @@ mod observe;
 mod place;
 mod plan;
 mod platform;
+mod pull;
+mod push;
 mod registry;
 mod report;
+mod site;
 mod source;
+mod store;
 mod tags;
 mod target;
 mod upkeep;
@@ -43,6 +47,8 @@ async fn run(cli: args::Cli, context: Context) -> Result<Outcome> {
     match cli.verb {
         args::Verb::Plan(plan) => apply::plan_only(&plan, context).await,
         args::Verb::Copy(copy) => apply::copy(&copy.images, copy.reconcile, context).await,
+        args::Verb::Pull(pull) => pull::run(&pull, context).await,
+        args::Verb::Push(push) => push::run(&push, context).await,
         args::Verb::Verify(images) => verify::run(&images, context).await,
         args::Verb::Lock(args) => lock::run(&args, context).await,
         args::Verb::Tags(args) => tags::run(&args, context).await,

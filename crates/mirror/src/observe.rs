@@ -4,13 +4,14 @@
 //! reference that names the target itself costs that share alone.
 
 mod below;
+mod destination;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use castlink_core::{Exit, Failure, ImageRef, Result, reference::Layout};
+use castlink_core::{Exit, Failure, ImageRef, Result};
 use futures::{StreamExt as _, stream};
 
 use crate::{
@@ -18,9 +19,9 @@ use crate::{
     content::{Digest, Tree},
     ecr::{Drift, Settings, Template},
     input::Request,
-    place::Place,
+    place::{Address, Place},
     platform::Selection,
-    registry::Registries,
+    site::Sites,
     source::{self, Known, Origin, Resolved, Tags},
     target::{self, Holdings, Mounting, Selector},
     upkeep,
@@ -49,14 +50,7 @@ pub(crate) enum Depth {
     All,
 }
 
-/// Where the copies go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Destination {
-    /// The registry, with an optional path prefix.
-    pub(crate) registry: String,
-    /// How names are built.
-    pub(crate) layout: Layout,
-}
+pub(crate) use destination::Destination;
 
 /// A failure that several images may share.
 pub(crate) type Shared = Arc<Failure>;
@@ -87,7 +81,7 @@ pub(crate) struct Observed {
     /// What was asked for.
     pub(crate) request: Request,
     /// Its name at the target.
-    pub(crate) target: ImageRef,
+    pub(crate) target: Address,
     /// What was found at the source.
     pub(crate) found: Result<Found, Shared>,
     /// What is attached to it there, when it was looked for.
@@ -115,18 +109,19 @@ pub(crate) struct Found {
 /// Exit 2 when a target name cannot be formed. What fails for one image or repository is
 /// part of the observation.
 pub(crate) async fn observe(
-    registries: &Registries,
+    sites: &Sites,
     to: &[Destination],
     requests: Vec<Request>,
     scope: Scope<'_>,
 ) -> Result<Observation> {
     let Named { copies, standing } = name(to, requests)?;
-    let targets = copies.iter().map(|(_, target)| target);
-    let asked = roots(targets.chain(standing.iter().map(|request| &request.image)));
+    let targets = copies.iter().map(|(_, target)| target.clone());
+    let standing_at = standing.iter().map(|request| Address::of(&request.image));
+    let asked = roots(targets.chain(standing_at));
     let sources = copies.iter().map(|(request, _)| request.source()).collect();
     let (found, targets) = tokio::join!(
-        resolve_all(registries, sources, scope.platforms),
-        hold_all(registries, asked)
+        resolve_all(sites, sources, scope.platforms),
+        hold_all(sites, asked)
     );
     let images = copies.into_iter().map(|(request, target)| Observed {
         found: found[request.source()].clone(),
@@ -140,31 +135,31 @@ pub(crate) async fn observe(
         targets,
         ..Observation::default()
     };
-    observation.read_trees(registries, scope).await;
+    observation.read_trees(sites, scope).await;
     let missing = match scope.depth {
         Depth::Changed => upkeep::missing(&observation),
         Depth::All => BTreeSet::new(),
     };
     let images = &observation.images;
     let (mounting, templates, found, ()) = tokio::join!(
-        below::mounting(registries, images),
-        upkeep::templates(registries, missing),
-        find_attached(registries, images, scope.attachments),
-        below::trees(registries, images, &mut observation.targets),
+        below::mounting(sites, images),
+        upkeep::templates(sites, missing),
+        find_attached(sites, images, scope.attachments),
+        below::trees(sites, images, &mut observation.targets),
     );
     observation.mounting = mounting;
     observation.templates = templates;
     for (image, attached) in observation.images.iter_mut().zip(found) {
         image.attached = attached;
     }
-    below::attached(registries, &observation.images, &mut observation.targets).await;
+    below::attached(sites, &observation.images, &mut observation.targets).await;
     Ok(observation)
 }
 
 /// What is to be copied, with its name at a target, and what names a target itself.
 #[derive(Default)]
 struct Named {
-    copies: Vec<(Request, ImageRef)>,
+    copies: Vec<(Request, Address)>,
     standing: Vec<Request>,
 }
 
@@ -172,10 +167,10 @@ fn name(to: &[Destination], requests: Vec<Request>) -> Result<Named> {
     let mut named = Named::default();
     for request in requests {
         for to in to {
-            if request.image.is_at(&to.registry) {
+            if to.is_named_by(&request.image) {
                 named.standing.push(request.clone());
             } else {
-                let target = request.image.at(&to.registry, to.layout)?;
+                let target = to.address(&request.image)?;
                 named.copies.push((request.clone(), target));
             }
         }
@@ -185,11 +180,7 @@ fn name(to: &[Destination], requests: Vec<Request>) -> Result<Named> {
 
 /// What is attached to the images that were read, each looked for once however many
 /// targets it has.
-async fn find_attached(
-    registries: &Registries,
-    images: &[Observed],
-    wanted: bool,
-) -> Vec<Arc<Attached>> {
+async fn find_attached(sites: &Sites, images: &[Observed], wanted: bool) -> Vec<Arc<Attached>> {
     let tags = Tags::default();
     let read = images
         .iter()
@@ -202,7 +193,7 @@ async fn find_attached(
         let tree = found.tree.as_deref()?;
         // Nobody has signed an index that is made here.
         let made = found.origin.as_ref().map(|_| &found.digest);
-        let attached = source::attached(registries, tags, &found.source, tree, made).await;
+        let attached = source::attached(sites, tags, &found.source, tree, made).await;
         Some((image, Arc::new(attached)))
     });
     let found: Vec<_> = stream::iter(search)
@@ -220,29 +211,24 @@ async fn find_attached(
 type Asked = BTreeMap<Place, BTreeSet<Selector>>;
 
 /// What the tags and pinned digests of the images are at the target.
-fn roots<'a>(targets: impl Iterator<Item = &'a ImageRef>) -> Asked {
+fn roots(targets: impl Iterator<Item = Address>) -> Asked {
     let mut asked = Asked::new();
     for target in targets {
-        let selectors = asked.entry(Place::of(target)).or_default();
-        selectors.extend(target.tag().map(|tag| Selector::Tag(tag.to_owned())));
-        selectors.extend(
-            target
-                .digest()
-                .and_then(Digest::parse)
-                .map(Selector::Digest),
-        );
+        let selectors = asked.entry(target.place).or_default();
+        selectors.extend(target.tag.map(Selector::Tag));
+        selectors.extend(target.digest.map(Selector::Digest));
     }
     asked
 }
 
 /// What the images are at their sources, each asked for once however many targets it has.
 async fn resolve_all(
-    registries: &Registries,
+    sites: &Sites,
     images: HashSet<&ImageRef>,
     platforms: &Selection,
 ) -> HashMap<ImageRef, Result<Found, Shared>> {
     let resolve = |image: ImageRef| async move {
-        let resolved = source::resolve(registries, &image, platforms).await;
+        let resolved = source::resolve(sites, &image, platforms).await;
         (image, resolved.map(Found::from).map_err(Arc::new))
     };
     stream::iter(images.into_iter().cloned().map(resolve))
@@ -251,12 +237,9 @@ async fn resolve_all(
         .await
 }
 
-async fn hold_all(
-    registries: &Registries,
-    asked: Asked,
-) -> BTreeMap<Place, Result<Holdings, Shared>> {
+async fn hold_all(sites: &Sites, asked: Asked) -> BTreeMap<Place, Result<Holdings, Shared>> {
     let ask = |(place, selectors): (Place, BTreeSet<Selector>)| async move {
-        let holdings = hold(registries, &place, selectors).await.map_err(Arc::new);
+        let holdings = hold(sites, &place, selectors).await.map_err(Arc::new);
         (place, holdings)
     };
     stream::iter(asked.into_iter().map(ask))
@@ -265,18 +248,9 @@ async fn hold_all(
         .await
 }
 
-async fn hold(
-    registries: &Registries,
-    place: &Place,
-    selectors: BTreeSet<Selector>,
-) -> Result<Holdings> {
-    let registry = registries.get(&place.registry).await?;
-    let held = target::manifests(
-        &registry,
-        &place.repository,
-        selectors.into_iter().collect(),
-    )
-    .await?;
+async fn hold(sites: &Sites, place: &Place, selectors: BTreeSet<Selector>) -> Result<Holdings> {
+    let site = sites.target(&place.registry).await?;
+    let held = target::manifests(&site, &place.repository, selectors.into_iter().collect()).await?;
     Ok(Holdings {
         exists: held.is_some(),
         held: held.unwrap_or_default(),
@@ -297,7 +271,7 @@ impl From<Resolved> for Found {
 }
 
 impl Observation {
-    async fn read_trees(&mut self, registries: &Registries, scope: Scope<'_>) {
+    async fn read_trees(&mut self, sites: &Sites, scope: Scope<'_>) {
         let targets = &self.targets;
         let wanted = |image: &&mut Observed| scope.depth == Depth::All || image.differs(targets);
         let mut images: Vec<_> = self.images.iter_mut().filter(wanted).collect();
@@ -308,7 +282,7 @@ impl Observation {
         let read = trees.into_iter().map(|(image, resolved)| async move {
             (
                 image,
-                source::fetch(registries, &resolved, scope.platforms).await,
+                source::fetch(sites, &resolved, scope.platforms).await,
             )
         });
         let read: HashMap<_, _> = stream::iter(read)
@@ -326,14 +300,13 @@ impl Observation {
 
 impl Observed {
     fn differs(&self, targets: &BTreeMap<Place, Result<Holdings, Shared>>) -> bool {
-        let (Ok(found), Some(Ok(holdings))) = (&self.found, targets.get(&Place::of(&self.target)))
-        else {
+        let (Ok(found), Some(Ok(holdings))) = (&self.found, targets.get(&self.target.place)) else {
             return false;
         };
-        match self.target.digest() {
+        match self.target.digest {
             Some(_) => !holdings.held.manifests.contains(&found.digest),
             None => {
-                let tag = self.target.tag().unwrap_or_default();
+                let tag = self.target.tag.as_deref().unwrap_or_default();
                 holdings
                     .held
                     .tags
@@ -370,7 +343,7 @@ impl Observed {
     /// The tree and where it goes, when it was read.
     fn tree(&self) -> Option<(Place, &Tree)> {
         let tree = self.found.as_ref().ok()?.tree.as_deref()?;
-        Some((Place::of(&self.target), tree))
+        Some((self.target.place.clone(), tree))
     }
 }
 

@@ -1,16 +1,36 @@
-//! A repository somewhere: the unit that content is moved from and to.
+//! A repository somewhere, the unit that content is moved from and to; and what an image is
+//! called there.
 
 use std::{fmt, sync::Arc};
 
 use castlink_core::ImageRef;
 
-/// A registry, by its name in references, and a repository in it. Cheap to clone.
+use crate::content::Digest;
+
+/// What the names of stores begin with, as skopeo and others write them. A store's name
+/// also has a slash, which no registry's has.
+pub(crate) const STORE: &str = "oci:";
+
+/// A registry, by its name in references, and a repository in it; or a store, which is one
+/// repository for all images. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place {
-    /// `ghcr.io`, `123456789012.dkr.ecr.us-east-1.amazonaws.com`.
+    /// `ghcr.io`, `123456789012.dkr.ecr.us-east-1.amazonaws.com`, `oci:./carry`.
     pub(crate) registry: Arc<str>,
-    /// `castai/images/agent`.
+    /// `castai/images/agent`; empty in a store.
     pub(crate) repository: Arc<str>,
+}
+
+/// What an image is called in a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// Where it is.
+    pub(crate) place: Place,
+    /// The name that can be moved: a tag; in a store the whole reference.
+    pub(crate) tag: Option<String>,
+    /// The digest it is pinned to.
+    pub(crate) digest: Option<Digest>,
+    text: String,
 }
 
 impl Place {
@@ -23,8 +43,49 @@ impl Place {
     }
 }
 
+/// True when `registry` is a store's name, and no registry's.
+pub(crate) fn is_store(registry: &str) -> bool {
+    registry.starts_with(STORE) && registry.contains('/')
+}
+
+impl Address {
+    /// In the registry that `image` names.
+    pub(crate) fn of(image: &ImageRef) -> Self {
+        Self {
+            place: Place::of(image),
+            tag: image.tag().map(str::to_owned),
+            digest: image.digest().and_then(Digest::parse),
+            text: image.literal().to_owned(),
+        }
+    }
+
+    /// In the store called `store`: everything in one place, under the reference as it is
+    /// written.
+    pub(crate) fn in_store(store: &Arc<str>, image: &ImageRef) -> Self {
+        Self {
+            place: Place {
+                registry: Arc::clone(store),
+                repository: Arc::from(""),
+            },
+            tag: Some(image.literal().to_owned()),
+            digest: None,
+            text: format!("{store}:{image}"),
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.registry, self.repository)
+        f.write_str(&self.registry)?;
+        match &*self.repository {
+            "" => Ok(()),
+            repository => write!(f, "/{repository}"),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }

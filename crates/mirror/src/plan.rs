@@ -6,15 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use castlink_core::ImageRef;
-
 use crate::{
     attached::Trouble,
     content::{Blob, Digest, Manifest, Tree},
     ecr::{Drift, Settings},
     input::Request,
     observe::Shared,
-    place::Place,
+    place::{self, Address, Place},
     source::Origin,
 };
 
@@ -49,7 +47,7 @@ pub(crate) struct ImageStep {
     /// What was asked for.
     pub(crate) request: Request,
     /// Its name at the target.
-    pub(crate) target: ImageRef,
+    pub(crate) target: Address,
     /// What its index is made from, when it is not the source's own.
     pub(crate) origin: Option<Origin>,
     /// What to do about it.
@@ -191,6 +189,12 @@ pub(crate) struct Totals {
 }
 
 impl Plan {
+    /// True when the images go to a store, which is asked nothing.
+    fn is_pull(&self) -> bool {
+        let mut copies = self.images.iter().filter_map(ImageStep::copy);
+        copies.any(|copy| place::is_store(&copy.place.registry))
+    }
+
     /// True when there is nothing to do and nothing went wrong.
     pub(crate) fn is_empty(&self) -> bool {
         self.images
@@ -236,10 +240,13 @@ impl Plan {
             sent: sum(self.blobs.iter().map(BlobStep::sent)),
             reused: self.reused(),
             mounts,
-            requests: self.repositories.len() * self.settings.calls()
-                + manifests
-                + 2 * uploads
-                + mounts,
+            requests: match self.is_pull() {
+                true => 0,
+                false => {
+                    let settings = self.repositories.len() * self.settings.calls();
+                    settings + manifests + 2 * uploads + mounts
+                }
+            },
         }
     }
 }

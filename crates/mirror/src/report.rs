@@ -15,7 +15,7 @@ use castlink_core::{
 use crate::{
     content::Digest,
     engine::Parity,
-    observe::Shared,
+    observe::{Destination, Shared},
     plan::{Action, Copy, ImageStep, Plan, Totals},
 };
 
@@ -81,6 +81,23 @@ impl Report {
             record,
             exit,
             optional,
+        });
+        line
+    }
+
+    /// Says what cannot be copied because nothing says what it is. Returns a line for people.
+    pub(crate) fn refuse(&mut self, to: &Destination, source: &str, failure: &Shared) -> String {
+        let target = to.name().to_owned();
+        let mut record = Mirrored::new(source.to_owned(), target, MirrorStatus::Failed);
+        record.error = Some(failure.info());
+        self.printer.record(&Record::Mirrored(record.clone()));
+        let line = sentence(&record);
+        self.rows.push(Row {
+            // Behind the images of the plan.
+            index: usize::MAX,
+            record,
+            exit: failure.exit(),
+            optional: false,
         });
         line
     }
@@ -312,8 +329,13 @@ pub(crate) fn plan_line(plan: &Plan) -> String {
         mounts,
         requests,
     } = totals;
+    // A store is not asked.
+    let asked = match requests {
+        0 => String::new(),
+        some => format!("; about {} to the target", count(some, "request")),
+    };
     format!(
-        "{} to copy: {} to create, {} to write, {} to read ({}), {} to send, {} to mount, {} there already; about {} to the target{left}",
+        "{} to copy: {} to create, {} to write, {} to read ({}), {} to send, {} to mount, {} there already{asked}{left}",
         count(images, "image"),
         count(repositories, "repository"),
         count(manifests, "manifest"),
@@ -322,7 +344,6 @@ pub(crate) fn plan_line(plan: &Plan) -> String {
         bytes(sent),
         count(mounts, "blob"),
         bytes(reused),
-        count(requests, "request"),
     )
 }
 

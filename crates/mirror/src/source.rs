@@ -12,7 +12,8 @@ use castlink_core::{Failure, ImageRef, Result};
 use crate::{
     content::{Digest, Manifest, Tree},
     platform::Selection,
-    registry::{Registries, error::Kind},
+    registry::error::Kind,
+    site::Sites,
 };
 
 pub(crate) use attached::{Tags, attached};
@@ -55,7 +56,7 @@ pub(crate) type Known = BTreeMap<Digest, Manifest>;
 /// When the registry has no such image, does not let us see it, or cannot be reached, and
 /// neither does the twin. When the image lacks a platform, or is pinned to more than is wanted.
 pub(crate) async fn resolve(
-    registries: &Registries,
+    sites: &Sites,
     image: &ImageRef,
     selection: &Selection,
 ) -> Result<Resolved> {
@@ -65,22 +66,16 @@ pub(crate) async fn resolve(
         })
     });
     match pinned.transpose()? {
-        _ if !selection.is_all() => selected::resolve(registries, image, selection).await,
+        _ if !selection.is_all() => selected::resolve(sites, image, selection).await,
         Some(digest) => Ok(Resolved::whole(image, digest)),
-        None => resolve_tag(registries, image).await,
+        None => resolve_tag(sites, image).await,
     }
 }
 
-async fn resolve_tag(registries: &Registries, image: &ImageRef) -> Result<Resolved> {
+async fn resolve_tag(sites: &Sites, image: &ImageRef) -> Result<Resolved> {
     with_twin(image, async |source| {
-        let registry = registries.get(source.registry()).await?;
-        let head = registry
-            .head_manifest(source.repository(), source.selector())
-            .await;
-        let digest = match head.map_err(Tried::of)? {
-            Some(digest) => digest,
-            None => get(registries, source, source.selector()).await?.digest,
-        };
+        let site = sites.source(source.registry()).await?;
+        let digest = site.resolve(source).await.map_err(Tried::of)?;
         Ok(Resolved::whole(source, digest))
     })
     .await
@@ -103,37 +98,29 @@ impl Resolved {
 /// # Errors
 /// As [`resolve`]; also when a manifest is malformed or has another digest.
 pub(crate) async fn fetch(
-    registries: &Registries,
+    sites: &Sites,
     resolved: &Resolved,
     selection: &Selection,
 ) -> Result<(ImageRef, Tree)> {
     with_twin(&resolved.source, async |source| {
-        let tree = read_tree(registries, source, resolved).await?;
-        selected::check_single(registries, source, &tree.root, selection).await?;
+        let tree = read_tree(sites, source, resolved).await?;
+        selected::check_single(sites, source, &tree.root, selection).await?;
         Ok((source.clone(), tree))
     })
     .await
 }
 
-async fn read_tree(
-    registries: &Registries,
-    source: &ImageRef,
-    resolved: &Resolved,
-) -> Result<Tree, Tried> {
+async fn read_tree(sites: &Sites, source: &ImageRef, resolved: &Resolved) -> Result<Tree, Tried> {
     let read = async |digest: Digest| match resolved.known.get(&digest) {
         Some(manifest) => Ok(manifest.clone()),
-        None => get(registries, source, digest.as_str()).await,
+        None => get(sites, source, digest.as_str()).await,
     };
     walk::walk(&resolved.digest, read, || too_deep(source)).await
 }
 
-async fn get(
-    registries: &Registries,
-    source: &ImageRef,
-    selector: &str,
-) -> Result<Manifest, Tried> {
-    let registry = registries.get(source.registry()).await?;
-    let manifest = registry.get_manifest(source.repository(), selector).await;
+async fn get(sites: &Sites, source: &ImageRef, selector: &str) -> Result<Manifest, Tried> {
+    let site = sites.source(source.registry()).await?;
+    let manifest = site.get_manifest(source, selector).await;
     manifest.map_err(Tried::of)
 }
 

@@ -4,16 +4,18 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ecr::types::ImageIdentifier;
-use castlink_core::{ImageRef, Result};
+use castlink_core::Result;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
-    content::Digest,
+    content::{Blob, Digest, Manifest},
     ecr::{Held, Mutability},
+    place::Address,
     registry::{
         Registry,
         error::{Error, Kind},
     },
+    site::Site,
 };
 
 /// HEAD requests prepared at once; the registry's own limit decides how many are under way.
@@ -55,10 +57,14 @@ pub(crate) enum Selector {
 
 /// Which of `selectors` the repository holds; none when it does not exist.
 pub(crate) async fn manifests(
-    registry: &Registry,
+    site: &Site,
     repository: &str,
     selectors: Vec<Selector>,
 ) -> Result<Option<Held>> {
+    let registry = match site {
+        Site::Store(store) => return Ok(Some(store.held(selectors).await)),
+        Site::Registry(registry) => registry,
+    };
     match registry.ecr() {
         Some(ecr) => {
             ecr.images(
@@ -74,12 +80,17 @@ pub(crate) async fn manifests(
     }
 }
 
-/// Which of `digests` the repository can serve as blobs.
+/// Which of `blobs` the repository can serve.
 pub(crate) async fn blobs(
-    registry: &Registry,
+    site: &Site,
     repository: &str,
-    digests: Vec<Digest>,
+    blobs: Vec<Blob>,
 ) -> Result<BTreeSet<Digest>> {
+    let registry = match site {
+        Site::Store(store) => return Ok(store.blobs_held(blobs).await),
+        Site::Registry(registry) => registry,
+    };
+    let digests: Vec<Digest> = blobs.into_iter().map(|blob| blob.digest).collect();
     if let Some(ecr) = registry.ecr() {
         return ecr.blobs(repository, &digests).await;
     }
@@ -98,19 +109,21 @@ pub(crate) async fn blobs(
 /// Which tags of the repository can be moved, where `asked`; none when the registry cannot
 /// say.
 pub(crate) async fn mutability(
-    registry: &Registry,
+    site: &Site,
     repository: &str,
     asked: bool,
 ) -> Result<Option<Mutability>> {
-    match registry.ecr().filter(|_| asked) {
+    match site.ecr().filter(|_| asked) {
         Some(ecr) => ecr.mutability(repository).await,
         None => Ok(None),
     }
 }
 
 /// How the registry mounts.
-pub(crate) async fn mounting(registry: &Registry) -> Mounting {
-    match registry.ecr() {
+pub(crate) async fn mounting(site: &Site) -> Mounting {
+    match site.ecr() {
+        // A store has each blob once anyway.
+        None if matches!(site, Site::Store(_)) => Mounting::Never,
         None => Mounting::AfterUpload,
         Some(ecr) if ecr.mounting().await => Mounting::AfterImage,
         Some(_) => Mounting::Never,
@@ -170,11 +183,19 @@ impl Selector {
 
 impl Holdings {
     /// The digest that `image`, a name in this repository, has here.
-    pub(crate) fn digest_of(&self, image: &ImageRef) -> Option<Digest> {
-        match image.digest() {
-            Some(pinned) => self.held.manifests.get(&Digest::parse(pinned)?).cloned(),
-            None => self.held.tags.get(image.tag()?).cloned(),
+    pub(crate) fn digest_of(&self, image: &Address) -> Option<Digest> {
+        match &image.digest {
+            Some(pinned) => self.held.manifests.get(pinned).cloned(),
+            None => self.held.tags.get(image.tag.as_ref()?).cloned(),
         }
+    }
+
+    /// True when the manifest is here with all its blobs. One that lost some is written
+    /// again, after them: what is written is what a copy waits for.
+    pub(crate) fn is_whole(&self, manifest: &Manifest) -> bool {
+        let mut blobs = manifest.blobs().iter();
+        self.held.manifests.contains(&manifest.digest)
+            && blobs.all(|blob| self.blobs.contains(&blob.digest))
     }
 
     /// True when `tag` points at something else and cannot be moved.

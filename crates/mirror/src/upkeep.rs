@@ -21,7 +21,7 @@ use crate::{
     observe::{Observation, Shared},
     place::Place,
     plan::Plan,
-    registry::Registries,
+    site::Sites,
 };
 
 /// Repositories asked about, or repaired, at once.
@@ -39,7 +39,7 @@ pub(crate) fn missing(observation: &Observation) -> BTreeSet<Arc<str>> {
         .images
         .iter()
         .filter(|image| image.found.is_ok());
-    let places = found.map(|image| Place::of(&image.target));
+    let places = found.map(|image| image.target.place.clone());
     let missing = places.filter(|place| {
         let holdings = observation.targets.get(place);
         holdings.is_some_and(|one| one.as_ref().is_ok_and(|known| !known.exists))
@@ -49,12 +49,12 @@ pub(crate) fn missing(observation: &Observation) -> BTreeSet<Arc<str>> {
 
 /// By which templates pushes create repositories at `hosts`, as far as they are ECR.
 pub(crate) async fn templates(
-    registries: &Registries,
+    sites: &Sites,
     hosts: BTreeSet<Arc<str>>,
 ) -> BTreeMap<Arc<str>, Result<Vec<Template>, Shared>> {
     let asked = hosts.into_iter().map(|host| async move {
-        let registry = registries.get(&host).await.ok()?;
-        let templates = registry.ecr()?.templates().await;
+        let site = sites.target(&host).await.ok()?;
+        let templates = site.ecr()?.templates().await;
         let templates = templates.map(<[_]>::to_vec).map_err(Arc::new);
         Some((host, templates))
     });
@@ -62,7 +62,7 @@ pub(crate) async fn templates(
 }
 
 /// Compares the repositories that exist with the settings that were configured.
-pub(crate) async fn look_for_drift(registries: &Registries, observation: &mut Observation) {
+pub(crate) async fn look_for_drift(sites: &Sites, observation: &mut Observation) {
     if observation.settings.is_empty() {
         return;
     }
@@ -81,8 +81,8 @@ pub(crate) async fn look_for_drift(registries: &Registries, observation: &mut Ob
     let asked = by_host.into_iter().map(|(host, places)| {
         let settings = &settings;
         async move {
-            let registry = registries.get(&host).await.ok()?;
-            Some(compare(registry.ecr()?, settings, places).await)
+            let site = sites.target(&host).await.ok()?;
+            Some(compare(site.ecr()?, settings, places).await)
         }
     });
     observation.drift = join_all(asked)
@@ -211,13 +211,10 @@ pub(crate) struct Repairs {
 }
 
 /// Repairs what differs, and says so.
-pub(crate) async fn repair(registries: &Registries, plan: &Plan, printer: &Printer) -> Repairs {
+pub(crate) async fn repair(sites: &Sites, plan: &Plan, printer: &Printer) -> Repairs {
     let tasks = plan.drift.iter().map(|(place, drift)| async move {
         match drift {
-            Ok(drift) => (
-                place,
-                repair_one(registries, &plan.settings, place, drift).await,
-            ),
+            Ok(drift) => (place, repair_one(sites, &plan.settings, place, drift).await),
             Err(failure) => (place, Err(Arc::clone(failure))),
         }
     });
@@ -246,17 +243,17 @@ pub(crate) async fn repair(registries: &Registries, plan: &Plan, printer: &Print
 
 /// One call for each setting: all tags of a repository are one.
 async fn repair_one<'a>(
-    registries: &Registries,
+    sites: &Sites,
     settings: &Settings,
     place: &Place,
     drift: &'a Drift,
 ) -> Result<Vec<(&'a Difference, Outcome)>, Shared> {
-    let registry = registries.get(&place.registry).await.map_err(Arc::new)?;
+    let site = sites.target(&place.registry).await.map_err(Arc::new)?;
     let mut done: BTreeMap<Setting, Outcome> = BTreeMap::new();
     let mut outcomes = Vec::new();
     for difference in &drift.differences {
         let setting = difference.setting;
-        if let (None, Some(ecr)) = (done.get(&setting), registry.ecr()) {
+        if let (None, Some(ecr)) = (done.get(&setting), site.ecr()) {
             let outcome = if difference.is_repairable() {
                 let set = ecr
                     .set(&place.repository, &drift.arn, setting, settings)

@@ -13,6 +13,7 @@ use crate::{
     args::Images,
     content::Digest,
     observe::Depth,
+    place::Address,
     plan::{self, Action, Copy, ImageStep},
     source::Origin,
 };
@@ -66,7 +67,7 @@ pub(crate) async fn run(images: &Images, context: Context) -> Result<Outcome> {
     Ok(Outcome::from(exit(&findings))
         .count("ok", good as u64)
         .count("failed", bad as u64)
-        .count("requests", world.registries.requests().await))
+        .count("requests", world.sites.requests().await))
 }
 
 /// 3 as soon as something differs; otherwise what kept us from looking.
@@ -83,13 +84,13 @@ struct Finding {
     status: CheckStatus,
     exit: Exit,
     source: ImageRef,
-    target: ImageRef,
+    target: Address,
     detail: String,
     hint: Option<String>,
 }
 
 impl Finding {
-    fn new(source: &ImageRef, target: &ImageRef, exit: Exit, detail: String) -> Self {
+    fn new(source: &ImageRef, target: &Address, exit: Exit, detail: String) -> Self {
         Self {
             status: match exit {
                 Exit::Done => CheckStatus::Ok,
@@ -104,17 +105,17 @@ impl Finding {
     }
 
     /// As it should be.
-    fn good(source: &ImageRef, target: &ImageRef, detail: String) -> Self {
+    fn good(source: &ImageRef, target: &Address, detail: String) -> Self {
         Self::new(source, target, Exit::Done, detail)
     }
 
     /// Something else.
-    fn bad(source: &ImageRef, target: &ImageRef, detail: String) -> Self {
+    fn bad(source: &ImageRef, target: &Address, detail: String) -> Self {
         Self::new(source, target, Exit::Pending, detail)
     }
 
     /// Could not be looked at.
-    fn failed(source: &ImageRef, target: &ImageRef, failure: &Failure, exit: Exit) -> Self {
+    fn failed(source: &ImageRef, target: &Address, failure: &Failure, exit: Exit) -> Self {
         let mut finding = Self::new(source, target, exit, failure.one_line());
         finding.hint = failure.hint_text().map(str::to_owned);
         finding
@@ -129,7 +130,7 @@ impl Finding {
     fn of(image: &ImageStep) -> Self {
         let (source, target) = (&image.request.image, &image.target);
         let mut finding = match &image.action {
-            Action::Keep { digest, .. } if source == target => {
+            Action::Keep { digest, .. } if *target == Address::of(source) => {
                 Self::good(source, target, format!("at the target, {digest}"))
             }
             Action::Keep { digest, .. } => {
@@ -159,7 +160,7 @@ impl Finding {
             status: self.status,
             subject: self.source.to_string(),
             detail: match several {
-                true => format!("{}: {}", self.target.registry(), self.detail),
+                true => format!("{}: {}", self.target.place.registry, self.detail),
                 false => self.detail.clone(),
             },
             hint: self.hint.clone(),

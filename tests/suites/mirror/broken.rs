@@ -4,7 +4,7 @@ use castlink_tests::bench::proxy::{Conditions, Proxy, Trouble};
 use castlink_tests::faults::{Fault, Harm};
 
 use super::HUB;
-use super::fixture::{World, seed, upstream, with_world};
+use super::fixture::{World, seed, upstream_address, with_world};
 
 /// Some connections end within so many bytes; the layers are about as large.
 const CUT_BYTES: u64 = 1_000_000;
@@ -45,7 +45,7 @@ fn a_source_that_cuts_is_read_a_little_more_than_once() {
                 seed,
                 ..Conditions::default()
             };
-            let (addr, _) = upstream();
+            let (addr, _) = upstream_address();
             let proxy = Proxy::start(addr, conditions).await.unwrap();
             world.configure(&format!("https://{}", proxy.addr), world.ecr_url());
             run(world, "copy", &images).await;
@@ -56,7 +56,7 @@ fn a_source_that_cuts_is_read_a_little_more_than_once() {
                 moved < bytes + bytes / 5,
                 "seed {seed}: {moved} for {bytes} bytes"
             );
-            world.configure(&upstream().1, world.ecr_url());
+            world.configure(&upstream_address().1, world.ecr_url());
             run(world, "verify", &images).await;
             world.shared.ecr.database().repositories.clear();
         }

@@ -1,7 +1,7 @@
 //! One upstream registry and one blob store for the whole suite; gates of its own, hence an
 //! empty ECR, for each test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use castlink_tests::aws_gate::{ACCESS_KEY, AwsGate, SECRET_KEY, Shared};
@@ -108,6 +108,16 @@ pub(crate) fn with_knobs(knobs: Knobs, test: impl AsyncFnOnce(&World)) {
     });
 }
 
+/// The upstream registry: its URL, and the file with the authority that it is trusted by.
+pub(crate) fn upstream() -> (&'static str, &'static Path) {
+    (&COMMON.upstream.url, &COMMON.ca)
+}
+
+/// The URL of a registry that takes everything.
+pub(crate) fn registry() -> &'static str {
+    &COMMON.store.url
+}
+
 /// Puts images upstream; their digests, in order.
 pub(crate) async fn seed(images: &[&str]) -> Vec<String> {
     let seeded = COMMON.seeder.seed_all(images).await.unwrap();
@@ -142,7 +152,7 @@ pub(crate) fn plain_registry() -> &'static str {
 }
 
 /// Where the upstream registry listens, and its address for [`World::configure`].
-pub(crate) fn upstream() -> (std::net::SocketAddr, String) {
+pub(crate) fn upstream_address() -> (std::net::SocketAddr, String) {
     let url: url::Url = COMMON.upstream.url.parse().unwrap();
     let addr = url.socket_addrs(|| None).unwrap().remove(0);
     (addr, COMMON.upstream.url.clone())
@@ -217,6 +227,11 @@ impl World {
     /// ECR's name.
     pub(crate) fn host(&self) -> String {
         self.shared.ecr.host()
+    }
+
+    /// A path in the directory that castlink-mirror runs in.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
     }
 
     /// castlink-mirror, with this world's environment and no other.

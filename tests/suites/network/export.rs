@@ -63,7 +63,7 @@ impl World {
         for endpoint in self.live().await {
             let mut groups = Vec::new();
             for id in &endpoint.groups {
-                groups.push(self.group(id).await);
+                groups.push(self.group_rules(id).await);
             }
             let tables = self.route_tables(&endpoint.id).await;
             let said = format!(
@@ -78,7 +78,7 @@ impl World {
         state
     }
 
-    async fn group(&self, id: &str) -> String {
+    async fn group_rules(&self, id: &str) -> String {
         let xml = self
             .ec2("DescribeSecurityGroups", &[("GroupId.1", id)])
             .await;

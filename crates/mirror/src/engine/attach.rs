@@ -111,11 +111,11 @@ impl Engine {
 
     /// Whether the registry lists what has been there before this run.
     async fn is_listed(&self, place: &Place, step: &Attach) -> Result<bool> {
-        let registry = self.registry(place).await?;
-        if registry.ecr().is_some() {
+        let site = self.target(place).await?;
+        if site.ecr().is_some() {
             return Ok(true);
         }
-        let listed = registry.referrers(&place.repository, &step.subject).await;
+        let listed = site.referrers(&place.repository, &step.subject).await;
         listed
             .map(|listed| listed.is_some())
             .map_err(Error::into_failure)
@@ -135,8 +135,8 @@ impl Engine {
     async fn list(&self, place: &Place, subject: &Digest, manifests: &[&Manifest]) -> Result<()> {
         let turn = self.listing(place, subject);
         let _turn = turn.lock().await;
-        let registry = self.registry(place).await?;
-        let added = registry
+        let site = self.target(place).await?;
+        let added = site
             .add_referrers(&place.repository, subject, manifests)
             .await;
         added.map_err(Error::into_failure)

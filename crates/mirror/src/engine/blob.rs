@@ -15,10 +15,8 @@ use crate::{
     observe::Shared,
     place::Place,
     plan::{After, BlobStep, Mount},
-    registry::{
-        Download, Started, Upload,
-        error::{Error, Kind},
-    },
+    registry::error::{Error, Kind},
+    site::{Started, Upload},
 };
 
 /// Mounts a registry may refuse before it is not asked any more.
@@ -116,19 +114,19 @@ impl Job<'_> {
         let Some(first) = left.first() else {
             return Ok(());
         };
-        let target = self.engine.registry(&first.place).await?;
+        let target = self.engine.target(&first.place).await?;
         let mut backoff = target.retry().start();
-        let registry = self.engine.registry(source).await?;
+        let origin = self.engine.source(source).await?;
         let item = self
             .engine
             .progress
             .item(&label(source, self.blob), self.blob.size);
         while !left.is_empty() {
-            let mut download = Download::new(&registry, &source.repository, self.blob);
+            let mut download = origin.download(&source.repository, self.blob);
             // Both ends at once: on a long line each costs as much as a megabyte.
             let opening = self.open(std::mem::take(left));
             let (opened, ()) = tokio::join!(opening, download.start());
-            let (places, branches): (Vec<Place>, Vec<fan::Branch>) = opened.into_iter().unzip();
+            let (places, branches): (Vec<Place>, Vec<Upload>) = opened.into_iter().unzip();
             if branches.is_empty() {
                 break;
             }
@@ -196,7 +194,7 @@ impl Job<'_> {
     }
 
     /// Opens the sessions that are not open yet; what fails is settled.
-    async fn open(&mut self, targets: Vec<Target>) -> Vec<(Place, fan::Branch)> {
+    async fn open(&mut self, targets: Vec<Target>) -> Vec<(Place, Upload)> {
         let (engine, blob) = (self.engine, self.blob);
         let opened = targets.into_iter().map(|target| async move {
             let branch = open(engine, blob, target.session, &target.place).await;
@@ -245,24 +243,21 @@ async fn open(
     blob: &Blob,
     session: Option<Upload>,
     place: &Place,
-) -> Result<fan::Branch> {
-    let registry = engine.registry(place).await?;
-    let upload = match session {
-        Some(session) => session,
-        None => match registry
+) -> Result<Upload> {
+    let site = engine.target(place).await?;
+    match session {
+        Some(session) => Ok(session),
+        None => match site
             .start_upload(&place.repository, blob, None)
             .await
             .map_err(Error::into_failure)?
         {
-            Started::Session(upload) => upload,
-            Started::Mounted => {
-                return Err(Failure::failed(format!(
-                    "{place} mounted a blob that it was not asked to"
-                )));
-            }
+            Started::Session(upload) => Ok(upload),
+            Started::Mounted => Err(Failure::failed(format!(
+                "{place} mounted a blob that it was not asked to"
+            ))),
         },
-    };
-    Ok(fan::Branch { registry, upload })
+    }
 }
 
 /// None when the blob was mounted; otherwise it has to be sent, into the session that the
@@ -282,8 +277,8 @@ async fn try_mount(
     if !possible || engine.refusals(&mount.to) >= REFUSALS {
         return Ok(Some(None));
     }
-    let registry = engine.registry(&mount.to).await.map_err(Arc::new)?;
-    let started = registry
+    let site = engine.target(&mount.to).await.map_err(Arc::new)?;
+    let started = site
         .start_upload(&mount.to.repository, blob, Some(&mount.from.repository))
         .await;
     match started {

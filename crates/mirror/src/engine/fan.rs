@@ -6,28 +6,18 @@
 //! checking after the last byte would be too late, because nobody polls a request body
 //! that has its full length.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
 use castlink_core::progress::Item;
-use futures::{future::join_all, stream};
-use reqwest::Body;
+use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Tally;
 use crate::{
     content::Blob,
-    registry::{
-        Download, Registry, Upload,
-        error::{Error, Kind, Result, Subject},
-    },
+    registry::error::{Error, Kind, Result, Subject},
+    site::{Download, Upload},
 };
 
 /// Frames waiting for one target. A frame is what one read of the source brought, up to 400 kB on a
@@ -36,16 +26,8 @@ use crate::{
 /// sockets' own buffers smooth already.
 const FRAMES: usize = 1;
 
-/// The slowest that a registry puts away what it has received, in bytes a second.
+/// The slowest that a site puts away what it has received, in bytes a second.
 const STORING: u64 = 20_000_000;
-
-/// A target with its open session.
-pub(super) struct Branch {
-    /// Where the session is.
-    pub(super) registry: Arc<Registry>,
-    /// The session.
-    pub(super) upload: Upload,
-}
 
 /// Who hears of bytes as they come.
 pub(super) struct Meter<'a> {
@@ -66,7 +48,7 @@ struct Feed {
 /// one that stalls is left behind.
 pub(super) async fn out(
     download: &mut Download<'_>,
-    branches: Vec<Branch>,
+    branches: Vec<Upload>,
     stall: Duration,
     meter: &Meter<'_>,
 ) -> Result<Vec<Result<()>>> {
@@ -85,29 +67,16 @@ pub(super) async fn out(
 }
 
 async fn upload(
-    branch: Branch,
+    branch: Upload,
     blob: &Blob,
-    mut frames: mpsc::Receiver<Bytes>,
+    frames: mpsc::Receiver<Bytes>,
     stopped: oneshot::Receiver<Error>,
     stall: Duration,
 ) -> Result<()> {
-    let subject = branch.upload.subject().clone();
-    let taken = Arc::new(AtomicU64::new(0));
-    let body = if blob.size == 0 {
-        Body::from(Bytes::new())
-    } else {
-        let taken = Arc::clone(&taken);
-        Body::wrap_stream(stream::poll_fn(move |cx| {
-            frames.poll_recv(cx).map(|frame| {
-                let frame = frame?;
-                taken.fetch_add(frame.len() as u64, Relaxed);
-                Some(Ok::<_, io::Error>(frame))
-            })
-        }))
-    };
-    let request = branch.registry.finish_upload(branch.upload, blob, body);
+    let subject = branch.subject().clone();
+    let request = branch.finish(blob, frames);
     tokio::pin!(request);
-    let result = tokio::select! {
+    tokio::select! {
         // First, so that nothing of a blob that is known to be wrong is sent.
         biased;
         stop = stopped => match stop {
@@ -116,12 +85,7 @@ async fn upload(
             Err(_) => finished(request, blob, stall, &subject).await,
         },
         result = &mut request => result,
-    };
-    // Whoever says so earlier has not seen the blob.
-    if result.is_ok() && taken.load(Relaxed) < blob.size {
-        return Err(subject.nonsense("the registry reports an end before the end"));
     }
-    result
 }
 
 /// Waits for the answer to an upload whose last byte is on its way: no stall timer watches it

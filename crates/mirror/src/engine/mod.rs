@@ -39,7 +39,7 @@ use crate::{
     observe::Shared,
     place::Place,
     plan::{BlobStep, Plan},
-    registry::{Registries, Registry},
+    site::{Site, Sites},
 };
 
 pub(crate) use attach::Parity;
@@ -59,7 +59,7 @@ type Written = Arc<OnceCell<bool>>;
 
 /// The running copy.
 pub(crate) struct Engine {
-    registries: Arc<Registries>,
+    sites: Arc<Sites>,
     settings: config::Mirror,
     /// How repositories that are created look.
     repository: Arc<Settings>,
@@ -89,13 +89,13 @@ struct Setters {
 /// Carries out `plan`; `done` hears of each image as soon as it is there or has failed.
 /// Returns what was moved.
 pub(crate) async fn run(
-    registries: Arc<Registries>,
+    sites: Arc<Sites>,
     settings: &config::Mirror,
     plan: &Plan,
     progress: Arc<Progress>,
     mut done: impl FnMut(usize, Result<Parity, Shared>),
 ) -> Tally {
-    let (engine, setters) = Engine::prepare(registries, settings, plan, progress);
+    let (engine, setters) = Engine::prepare(sites, settings, plan, progress);
     let engine = Arc::new(engine);
     let mut tasks = JoinSet::new();
     for (place, setter) in setters.repositories {
@@ -105,7 +105,7 @@ pub(crate) async fn run(
     let watched = Arc::clone(&engine);
     tasks.spawn(async move {
         let Engine { streams, tally, .. } = &*watched;
-        streams.watch(tally, &watched.registries).await;
+        streams.watch(tally, &watched.sites).await;
     });
     tasks.spawn(dispatch(
         Arc::clone(&engine),
@@ -154,14 +154,14 @@ async fn dispatch(
 
 impl Engine {
     fn prepare(
-        registries: Arc<Registries>,
+        sites: Arc<Sites>,
         settings: &config::Mirror,
         plan: &Plan,
         progress: Arc<Progress>,
     ) -> (Self, Setters) {
         let mut setters = Setters::default();
         let mut engine = Self {
-            registries,
+            sites,
             settings: settings.clone(),
             repository: Arc::clone(&plan.settings),
             progress,
@@ -206,9 +206,9 @@ impl Engine {
             .acquire()
             .await
             .expect("the semaphore is never closed");
-        let registry = self.registry(place).await?;
+        let site = self.target(place).await?;
         // Other registries create a repository with the first thing that is pushed into it.
-        let Some(ecr) = registry.ecr() else {
+        let Some(ecr) = site.ecr() else {
             return Ok(());
         };
         ecr.create(&place.repository, &self.repository).await?;
@@ -224,8 +224,12 @@ impl Engine {
         }
     }
 
-    async fn registry(&self, place: &Place) -> Result<Arc<Registry>> {
-        self.registries.get(&place.registry).await
+    async fn source(&self, place: &Place) -> Result<Site> {
+        self.sites.source(&place.registry).await
+    }
+
+    async fn target(&self, place: &Place) -> Result<Site> {
+        self.sites.target(&place.registry).await
     }
 
     /// The pace of writing manifests to an ECR registry: its quota is its own.

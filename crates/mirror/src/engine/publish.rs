@@ -82,11 +82,11 @@ impl Engine {
     }
 
     async fn put(&self, place: &Place, selector: &str, manifest: &Manifest) -> Result<bool> {
-        let registry = self.registry(place).await?;
-        if registry.ecr().is_some() {
+        let site = self.target(place).await?;
+        if site.ecr().is_some() {
             self.pace(place).turn().await;
         }
-        let put = registry
+        let put = site
             .put_manifest(&place.repository, selector, manifest)
             .await;
         match put {
@@ -96,10 +96,9 @@ impl Engine {
             }
             // Somebody else has put it there in the meantime: as good as ours, if it is the same.
             Err(error) if error.kind == Kind::Conflict => {
-                let there = registry.head_manifest(&place.repository, selector).await;
-                match there {
-                    Ok(Some(digest)) if digest == manifest.digest => Ok(false),
-                    _ => Err(error.into_failure()),
+                match site.is_there(place, selector, &manifest.digest).await {
+                    true => Ok(false),
+                    false => Err(error.into_failure()),
                 }
             }
             Err(error) => Err(Error::into_failure(error)),

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::Tally;
-use crate::registry::Registries;
+use crate::site::Sites;
 
 /// Streams at the beginning: what every registry stands.
 const FIRST: usize = 8;
@@ -99,7 +99,7 @@ impl Streams {
     }
 
     /// Watches the windows; runs until it is dropped.
-    pub(super) async fn watch(&self, tally: &Tally, registries: &Registries) {
+    pub(super) async fn watch(&self, tally: &Tally, sites: &Sites) {
         let mut ticks = interval(WINDOW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut since = ticks.tick().await;
@@ -107,7 +107,7 @@ impl Streams {
         loop {
             let now: Instant = ticks.tick().await;
             let (read_before, refused_before) = (read, refused);
-            (read, refused) = (tally.read(), registries.refusals().await);
+            (read, refused) = (tally.read(), sites.refusals().await);
             // Lossy above 2^53 bytes in a window.
             #[expect(clippy::cast_precision_loss)]
             let rate = (read - read_before) as f64 / (now - since).as_secs_f64();

@@ -25,6 +25,7 @@ use crate::{
         Registries,
         liar::{Asked, HOST, Liar, Reply, config},
     },
+    site::Sites,
 };
 
 const TARGET: &str = "target.example";
@@ -45,15 +46,15 @@ async fn copy(source: &Liar, target: &Liar, images: &[&str]) -> Run {
 /// Copies images that are named in full to the target.
 async fn copy_between(servers: &[(&str, &Liar)], images: &[&str]) -> Run {
     let config = config(servers);
-    let registries = Arc::new(Registries::new(&config));
-    let plan = plan(look(&registries, images, Depth::Changed).await, true);
+    let sites = Arc::new(Sites::new(Registries::new(&config)));
+    let plan = plan(look(&sites, images, Depth::Changed).await, true);
     let printer = Printer::new(&OutputArgs::default(), false);
     let progress = Arc::new(Progress::start(&printer, "test", Unit::Bytes, 1, 1));
     let mut failures = Vec::new();
     let done = |_, result: Result<super::Parity, crate::observe::Shared>| {
         failures.extend(result.err().map(|failure| failure.one_line()));
     };
-    let tally = run(registries, &config.mirror, &plan, progress, done).await;
+    let tally = run(sites, &config.mirror, &plan, progress, done).await;
     Run {
         plan,
         tally,
@@ -61,9 +62,9 @@ async fn copy_between(servers: &[(&str, &Liar)], images: &[&str]) -> Run {
     }
 }
 
-async fn look(registries: &Registries, images: &[&str], depth: Depth) -> Observation {
-    let to = Destination {
-        registry: TARGET.into(),
+async fn look(sites: &Sites, images: &[&str], depth: Depth) -> Observation {
+    let to = Destination::Registry {
+        name: TARGET.into(),
         layout: Layout::Path,
     };
     let request = |name: &&str| request(name);
@@ -73,7 +74,7 @@ async fn look(registries: &Registries, images: &[&str], depth: Depth) -> Observa
         attachments: true,
     };
     let requests = images.iter().map(request).collect();
-    observe(registries, &[to], requests, scope).await.unwrap()
+    observe(sites, &[to], requests, scope).await.unwrap()
 }
 
 fn request(image: &str) -> Request {
@@ -273,15 +274,15 @@ async fn verification_looks_below_the_tag() {
     source.put_image("a", "v1", &[b"layer"]);
     copy(&source, &target, &["a:v1"]).await;
     let config = config(&[(HOST, &source), (TARGET, &target)]);
-    let registries = Registries::new(&config);
+    let sites = Sites::new(Registries::new(&config));
     let whole = plan(
-        look(&registries, &[&format!("{HOST}/a:v1")], Depth::All).await,
+        look(&sites, &[&format!("{HOST}/a:v1")], Depth::All).await,
         true,
     );
     assert!(whole.is_empty());
     target.store().blobs.retain(|_, bytes| bytes != b"layer");
     let broken = plan(
-        look(&registries, &[&format!("{HOST}/a:v1")], Depth::All).await,
+        look(&sites, &[&format!("{HOST}/a:v1")], Depth::All).await,
         true,
     );
     assert_eq!(broken.totals().blobs, 1);

@@ -11,9 +11,9 @@ use futures::future::join_all;
 
 use super::{Observed, Shared};
 use crate::{
-    content::{Digest, Tree},
+    content::{Blob, Digest, Tree},
     place::Place,
-    registry::Registries,
+    site::Sites,
     target::{self, Holdings, Mounting, Selector},
 };
 
@@ -21,36 +21,36 @@ type Targets = BTreeMap<Place, Result<Holdings, Shared>>;
 
 /// Asks the repositories that exist what they hold of the trees, and which of their tags
 /// can be moved when one would have to be.
-pub(super) async fn trees(registries: &Registries, images: &[Observed], targets: &mut Targets) {
+pub(super) async fn trees(sites: &Sites, images: &[Observed], targets: &mut Targets) {
     let mut wanted: BTreeMap<Place, Wanted> = BTreeMap::new();
     for (place, tree) in images.iter().filter_map(Observed::tree) {
         wanted.entry(place).or_default().add(tree);
     }
-    ask(registries, wanted, targets).await;
+    ask(sites, wanted, targets).await;
 }
 
 /// The same for what is attached to the images; nothing where nothing is.
-pub(super) async fn attached(registries: &Registries, images: &[Observed], targets: &mut Targets) {
+pub(super) async fn attached(sites: &Sites, images: &[Observed], targets: &mut Targets) {
     let mut wanted: BTreeMap<Place, Wanted> = BTreeMap::new();
     for image in images {
         for attachment in &image.attached.found {
-            let wanted = wanted.entry(Place::of(&image.target)).or_default();
+            let wanted = wanted.entry(image.target.place.clone()).or_default();
             wanted.add(&attachment.tree);
             wanted
                 .manifests
                 .extend(attachment.tag.clone().map(Selector::Tag));
         }
     }
-    ask(registries, wanted, targets).await;
+    ask(sites, wanted, targets).await;
 }
 
-async fn ask(registries: &Registries, mut wanted: BTreeMap<Place, Wanted>, targets: &mut Targets) {
+async fn ask(sites: &Sites, mut wanted: BTreeMap<Place, Wanted>, targets: &mut Targets) {
     let moved = join_all(targets.iter_mut().filter_map(|(place, holdings)| {
         let known = holdings.as_ref().ok().filter(|known| known.exists)?;
         let wanted = wanted.remove(place)?;
         let known = known.clone();
         Some(async move {
-            *holdings = wanted.ask(registries, place, known).await.map_err(Arc::new);
+            *holdings = wanted.ask(sites, place, known).await.map_err(Arc::new);
         })
     }));
     moved.await;
@@ -60,7 +60,7 @@ async fn ask(registries: &Registries, mut wanted: BTreeMap<Place, Wanted>, targe
 #[derive(Debug, Default)]
 struct Wanted {
     manifests: BTreeSet<Selector>,
-    blobs: BTreeSet<Digest>,
+    blobs: BTreeSet<Blob>,
 }
 
 impl Wanted {
@@ -69,30 +69,20 @@ impl Wanted {
             tree.manifests()
                 .map(|manifest| Selector::Digest(manifest.digest.clone())),
         );
-        self.blobs
-            .extend(tree.blobs().into_iter().map(|blob| blob.digest.clone()));
+        self.blobs.extend(tree.blobs().into_iter().cloned());
     }
 
-    async fn ask(
-        self,
-        registries: &Registries,
-        place: &Place,
-        mut known: Holdings,
-    ) -> Result<Holdings> {
-        let registry = registries.get(&place.registry).await?;
+    async fn ask(self, sites: &Sites, place: &Place, mut known: Holdings) -> Result<Holdings> {
+        let site = sites.target(&place.registry).await?;
         let tags_in_use = !known.held.tags.is_empty() && known.mutability.is_none();
         let (held, blobs, mutability) = tokio::try_join!(
             target::manifests(
-                &registry,
+                &site,
                 &place.repository,
                 self.manifests.into_iter().collect()
             ),
-            target::blobs(
-                &registry,
-                &place.repository,
-                self.blobs.into_iter().collect()
-            ),
-            target::mutability(&registry, &place.repository, tags_in_use),
+            target::blobs(&site, &place.repository, self.blobs.into_iter().collect()),
+            target::mutability(&site, &place.repository, tags_in_use),
         )?;
         let held = held.unwrap_or_default();
         known.held.manifests.extend(held.manifests);
@@ -104,10 +94,7 @@ impl Wanted {
 }
 
 /// Whether blobs can be mounted. Asked only where a blob goes to two repositories of one registry.
-pub(super) async fn mounting(
-    registries: &Registries,
-    images: &[Observed],
-) -> BTreeMap<Arc<str>, Mounting> {
+pub(super) async fn mounting(sites: &Sites, images: &[Observed]) -> BTreeMap<Arc<str>, Mounting> {
     let mut users: BTreeMap<(Arc<str>, &Digest), BTreeSet<Arc<str>>> = BTreeMap::new();
     for (place, tree) in images.iter().filter_map(Observed::tree) {
         for blob in tree.blobs() {
@@ -123,8 +110,8 @@ pub(super) async fn mounting(
         .filter(|(_, repositories)| repositories.len() > 1);
     let hosts: BTreeSet<Arc<str>> = shared.map(|((host, _), _)| host).collect();
     let asked = hosts.into_iter().map(|host| async move {
-        let registry = registries.get(&host).await.ok()?;
-        Some((host, target::mounting(&registry).await))
+        let site = sites.target(&host).await.ok()?;
+        Some((host, target::mounting(&site).await))
     });
     join_all(asked).await.into_iter().flatten().collect()
 }

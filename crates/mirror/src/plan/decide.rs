@@ -17,7 +17,7 @@ use crate::{
     ecr::{Template, missing, template_of},
     input::Request,
     observe::{Found, Observation, Observed, Shared},
-    place::Place,
+    place::{Address, Place},
     target::{Holdings, Mounting},
 };
 
@@ -93,7 +93,7 @@ impl Planner<'_> {
 
     fn decide(&mut self, index: usize, image: &Observed) -> Result<Action, Shared> {
         let found = image.found.clone()?;
-        let place = Place::of(&image.target);
+        let place = image.target.place.clone();
         let holdings = match self.targets.get(&place) {
             Some(holdings) => holdings.as_ref().map_err(Arc::clone)?,
             None => {
@@ -127,21 +127,21 @@ impl Planner<'_> {
     /// A reference that names the target: it is there, another image of this plan brings
     /// it, or it is missed.
     fn standing(&mut self, request: Request) {
-        let action = match self.targets.get(&Place::of(&request.image)) {
-            Some(Ok(holdings)) => self.look_for(&request, holdings),
+        let target = Address::of(&request.image);
+        let action = match self.targets.get(&target.place) {
+            Some(Ok(holdings)) => self.look_for(&request, &target, holdings),
             Some(Err(failure)) => Action::Leave(Arc::clone(failure)),
-            None => Action::Absent(Arc::new(absent(&request.image))),
+            None => Action::Absent(Arc::new(absent(&target))),
         };
         self.plan.images.push(ImageStep {
-            target: request.image.clone(),
+            target,
             request,
             origin: None,
             action,
         });
     }
 
-    fn look_for(&self, request: &Request, holdings: &Holdings) -> Action {
-        let image = &request.image;
+    fn look_for(&self, request: &Request, image: &Address, holdings: &Holdings) -> Action {
         let mut others = self.plan.images.iter();
         let bringing = others.position(|other| other.copy().is_some() && other.target == *image);
         if let Some(by) = bringing {
@@ -159,13 +159,13 @@ impl Planner<'_> {
 
     /// Two sources for one name at the target must be the same thing.
     fn claim(&mut self, place: &Place, image: &Observed, found: &Found) -> Result<(), Shared> {
-        let Some(tag) = image.target.tag() else {
+        let Some(tag) = &image.target.tag else {
             return Ok(());
         };
         let claim = (found.digest.clone(), image.request.image.clone());
         let (digest, other) = self
             .claimed
-            .entry((place.clone(), tag.to_owned()))
+            .entry((place.clone(), tag.clone()))
             .or_insert(claim);
         if *digest == found.digest {
             return Ok(());
@@ -209,10 +209,8 @@ impl Planner<'_> {
         tree: &Arc<Tree>,
         selector: String,
     ) -> Copy {
-        let missing = tree
-            .below
-            .iter()
-            .filter(|manifest| !holdings.held.manifests.contains(&manifest.digest));
+        let missing = tree.below.iter();
+        let missing = missing.filter(|manifest| !holdings.is_whole(manifest));
         Copy {
             digest: found.digest.clone(),
             platforms: tree.root.platforms(),
@@ -352,14 +350,14 @@ fn holder(targets: &Targets, place: &Place, digest: &Digest) -> Option<Place> {
 
 /// The tag or digest to write the root under.
 fn selector(image: &Observed, found: &Found, holdings: &Holdings) -> Result<String, Shared> {
-    let Some(tag) = image.target.tag() else {
+    let Some(tag) = &image.target.tag else {
         return Ok(found.digest.to_string());
     };
     if !holdings.is_taken(tag, &found.digest) {
         return Ok(tag.to_owned());
     }
     // Whoever pulls by digest does not care where the tag points.
-    if image.target.digest().is_some() {
+    if image.target.digest.is_some() {
         return Ok(found.digest.to_string());
     }
     let other = &holdings.held.tags[tag];
@@ -377,9 +375,10 @@ fn selector(image: &Observed, found: &Found, holdings: &Holdings) -> Result<Stri
 fn is_in_place(image: &Observed, found: &Found, holdings: &Holdings) -> bool {
     let by_tag = image
         .target
-        .tag()
+        .tag
+        .as_ref()
         .and_then(|tag| holdings.held.tags.get(tag));
-    match image.target.digest() {
+    match image.target.digest {
         Some(_) => holdings.held.manifests.contains(&found.digest),
         None => by_tag.is_some_and(|held| *held == found.digest),
     }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use castlink_core::{Failure, ImageRef};
+use castlink_core::Failure;
 
-use crate::observe::{Found, Observed, Shared};
+use crate::{
+    observe::{Found, Observed, Shared},
+    place::Address,
+};
 
 /// A name with a digest promises that digest, which a filtered index does not have.
 pub(super) fn check_pinned(image: &Observed, found: &Found) -> Result<(), Shared> {
-    let (Some(_), Some(_)) = (image.target.digest(), &found.origin) else {
+    let (Some(_), Some(_)) = (&image.target.digest, &found.origin) else {
         return Ok(());
     };
     let source = &image.request.image;
@@ -25,11 +28,11 @@ pub(super) fn check_pinned(image: &Observed, found: &Found) -> Result<(), Shared
     })))
 }
 
-pub(super) fn absent(image: &ImageRef) -> Failure {
+pub(super) fn absent(image: &Address) -> Failure {
     Failure::failed(format!("{image} is not at the target")).hint("mirror it from its public name")
 }
 
-pub(super) fn unlocked(image: &ImageRef) -> Failure {
+pub(super) fn unlocked(image: &Address) -> Failure {
     Failure::failed(format!("{image} is not what is locked"))
         .hint("lock and mirror it by its public name")
 }

@@ -14,7 +14,7 @@ use crate::{
     ecr::Mutability,
     input::Request,
     observe::{Found, Observation, Observed},
-    place::Place,
+    place::{Address, Place},
     target::{Holdings, Mounting},
 };
 
@@ -64,10 +64,10 @@ impl World {
 
     fn observe(&mut self, name: &str, found: Result<Found, Failure>) {
         let image: castlink_core::ImageRef = format!("s.example/{name}").parse().unwrap();
-        let target = image.at(TARGET, Layout::Path).unwrap();
+        let target = Address::of(&image.at(TARGET, Layout::Path).unwrap());
         self.0
             .targets
-            .entry(Place::of(&target))
+            .entry(target.place.clone())
             .or_insert(Ok(Holdings::default()));
         self.0.images.push(Observed {
             request: Request {
@@ -123,6 +123,26 @@ fn step<'a>(plan: &'a Plan, name: &str) -> &'a BlobStep {
         .iter()
         .find(|step| step.blob.digest == digest)
         .unwrap()
+}
+
+#[test]
+fn a_child_that_lost_its_layer_is_written_after_it() {
+    let child = tree(&["layer"]).root;
+    let index = serde_json::json!({"manifests": [{"digest": child.digest.as_str(), "size": 1}]});
+    let index = Manifest::parse(Bytes::from(index.to_string()), None, None).unwrap();
+    let mut world = World::new()
+        .image("a:1", &["x"])
+        .holds("a", |held| tag(held, "1", &child.digest));
+    let found = world.0.images[0].found.as_mut().unwrap();
+    found.digest = index.digest.clone();
+    found.tree = Some(Arc::new(Tree {
+        root: index,
+        below: vec![child.clone()],
+    }));
+    let plan = world.plan();
+    let copy = plan.images[0].copy().unwrap();
+    assert_eq!(copy.children, [child]);
+    assert_eq!(copy.blobs, [blob("layer")]);
 }
 
 #[test]

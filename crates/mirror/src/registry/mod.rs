@@ -22,6 +22,7 @@ pub(crate) use client::Registry;
 pub(crate) use download::Download;
 pub(crate) use pool::Registries;
 pub(crate) use referrers::fallback_tag;
+pub(crate) use retry::Retry;
 pub(crate) use tags::Tag;
 pub(crate) use upload::{Started, Upload};
 

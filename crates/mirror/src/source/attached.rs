@@ -16,7 +16,8 @@ use crate::{
     attached::{Attached, Attachment, Trouble, cosign_tags},
     content::{Digest, Manifest, Tree},
     place::Place,
-    registry::{Registries, error::Kind, fallback_tag},
+    registry::{error::Kind, fallback_tag},
+    site::Sites,
 };
 
 /// A signature of a bill of materials of an image is the second; deeper, nobody goes.
@@ -43,7 +44,7 @@ enum Name {
 
 /// Everything attached to the manifests of `tree`, those in `except` left aside.
 pub(crate) async fn attached(
-    registries: &Registries,
+    sites: &Sites,
     tags: &Tags,
     source: &ImageRef,
     tree: &Tree,
@@ -51,7 +52,7 @@ pub(crate) async fn attached(
 ) -> Attached {
     let manifests = tree.manifests().map(|manifest| manifest.digest.clone());
     let search = Search {
-        registries,
+        sites,
         tags,
         source,
     };
@@ -60,16 +61,16 @@ pub(crate) async fn attached(
 }
 
 impl Tags {
-    async fn of(&self, registries: &Registries, place: &Place) -> Result<BTreeSet<String>, String> {
+    async fn of(&self, sites: &Sites, place: &Place) -> Result<BTreeSet<String>, String> {
         let listed = Listed::clone(self.0.lock().await.entry(place.clone()).or_default());
-        listed.get_or_init(|| list(registries, place)).await.clone()
+        listed.get_or_init(|| list(sites, place)).await.clone()
     }
 }
 
-async fn list(registries: &Registries, place: &Place) -> Result<BTreeSet<String>, String> {
-    let registry = registries.get(&place.registry).await;
-    let registry = registry.map_err(|failure| failure.one_line())?;
-    match registry.tags(&place.repository).await {
+async fn list(sites: &Sites, place: &Place) -> Result<BTreeSet<String>, String> {
+    let site = sites.source(&place.registry).await;
+    let site = site.map_err(|failure| failure.one_line())?;
+    match site.tags(place).await {
         Ok(tags) => {
             // Of all tags only those that can belong to something are of interest.
             let names = tags.into_iter().map(|tag| tag.name);
@@ -81,7 +82,7 @@ async fn list(registries: &Registries, place: &Place) -> Result<BTreeSet<String>
 }
 
 struct Search<'a> {
-    registries: &'a Registries,
+    sites: &'a Sites,
     tags: &'a Tags,
     source: &'a ImageRef,
 }
@@ -134,11 +135,7 @@ impl Search<'_> {
 
     async fn names_of(&self, subject: &Digest) -> (Vec<Name>, Vec<Trouble>) {
         let place = Place::of(self.source);
-        let (tags, listed) = join(
-            self.tags.of(self.registries, &place),
-            self.referrers(subject),
-        )
-        .await;
+        let (tags, listed) = join(self.tags.of(self.sites, &place), self.referrers(subject)).await;
         let (mut names, mut troubles) = (Vec::new(), Vec::new());
         let tags = tags.unwrap_or_else(|why| {
             troubles.push(Trouble::new(format!("the tags of {place}"), why));
@@ -159,9 +156,9 @@ impl Search<'_> {
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Digest>>, String> {
-        let registry = self.registries.get(self.source.registry()).await;
-        let registry = registry.map_err(|failure| failure.one_line())?;
-        let listed = registry.referrers(self.source.repository(), subject).await;
+        let site = self.sites.source(self.source.registry()).await;
+        let site = site.map_err(|failure| failure.one_line())?;
+        let listed = site.referrers(self.source.repository(), subject).await;
         listed.map_err(|error| error.into_failure().one_line())
     }
 
@@ -175,7 +172,7 @@ impl Search<'_> {
         if !tags.contains(&tag) {
             return Ok(Vec::new());
         }
-        let list = get(self.registries, self.source, &tag).await;
+        let list = get(self.sites, self.source, &tag).await;
         let list = list.map_err(|tried| tried.into_failure().one_line())?;
         Ok(list
             .children()
@@ -213,7 +210,7 @@ impl Search<'_> {
             Name::Tag(tag) => tag.as_str(),
             Name::Digest(digest) => digest.as_str(),
         };
-        let root = get(self.registries, self.source, selector).await;
+        let root = get(self.sites, self.source, selector).await;
         let root = root.map_err(Tried::into_failure)?;
         if matches!(name, Name::Digest(_)) && root.subject.as_ref() != Some(subject) {
             let text = format!(
@@ -223,7 +220,7 @@ impl Search<'_> {
             return Err(Failure::failed(text));
         }
         let resolved = resolved(self.source, root);
-        let tree = read_tree(self.registries, self.source, &resolved).await;
+        let tree = read_tree(self.sites, self.source, &resolved).await;
         tree.map_err(Tried::into_failure)
     }
 }

@@ -10,32 +10,33 @@ use crate::{
     content::{self, Blob, Digest, Malformed, Manifest},
     filter::{self, Inner, Left},
     platform::Selection,
-    registry::{Download, Registries, error::Kind},
+    registry::error::Kind,
+    site::Sites,
 };
 
 /// The largest configuration that is read; real ones have a few kilobytes.
 const MAX_CONFIG: u64 = 4 << 20;
 
 pub(super) async fn resolve(
-    registries: &Registries,
+    sites: &Sites,
     image: &ImageRef,
     selection: &Selection,
 ) -> Result<Resolved> {
     with_twin(image, async |source| {
-        let root = get(registries, source, source.selector()).await?;
-        choose(registries, source, root, selection).await
+        let root = get(sites, source, source.selector()).await?;
+        choose(sites, source, root, selection).await
     })
     .await
 }
 
 async fn choose(
-    registries: &Registries,
+    sites: &Sites,
     source: &ImageRef,
     root: Manifest,
     selection: &Selection,
 ) -> Result<Resolved, Tried> {
     let mut known = Known::new();
-    let inner = read_inner(registries, source, &root, &mut known).await?;
+    let inner = read_inner(sites, source, &root, &mut known).await?;
     let mut resolved = Resolved::whole(source, root.digest.clone());
     let platforms = inner.platforms_of(&root);
     // Without any it is no index of images, or no index at all: see `check_single`.
@@ -68,7 +69,7 @@ async fn choose(
 
 /// Reads what `root` leaves open: indexes within it, and the platforms of entries without one.
 async fn read_inner(
-    registries: &Registries,
+    sites: &Sites,
     source: &ImageRef,
     root: &Manifest,
     known: &mut Known,
@@ -81,12 +82,12 @@ async fn read_inner(
         }
         let read = open
             .iter()
-            .map(|digest| get(registries, source, digest.as_str()));
+            .map(|digest| get(sites, source, digest.as_str()));
         let read = try_join_all(read).await?;
         open.clear();
         for manifest in read {
             if manifest.children().is_empty() {
-                if let Some(platform) = platform(registries, source, &manifest).await? {
+                if let Some(platform) = platform(sites, source, &manifest).await? {
                     inner.platforms.insert(manifest.digest.clone(), platform);
                 }
             } else {
@@ -112,7 +113,7 @@ fn unknown(inner: &Inner, index: &Manifest) -> Vec<Digest> {
 /// An image without an index travels as it is, when it is for a platform that is wanted.
 /// What is no container image is for none, and travels.
 pub(super) async fn check_single(
-    registries: &Registries,
+    sites: &Sites,
     source: &ImageRef,
     root: &Manifest,
     selection: &Selection,
@@ -120,7 +121,7 @@ pub(super) async fn check_single(
     if selection.is_all() || !root.children().is_empty() {
         return Ok(());
     }
-    match platform(registries, source, root).await? {
+    match platform(sites, source, root).await? {
         Some(platform) if !selection.wants(&platform) => {
             let wanted = selection.missing(&[]).unwrap_or_default();
             Err(Tried::Final(lacks(source, &wanted, &[platform])))
@@ -131,24 +132,20 @@ pub(super) async fn check_single(
 
 /// The platform that the configuration of an image names.
 async fn platform(
-    registries: &Registries,
+    sites: &Sites,
     source: &ImageRef,
     image: &Manifest,
 ) -> Result<Option<String>, Tried> {
     let Some(config) = image.config() else {
         return Ok(None);
     };
-    let bytes = read_config(registries, source, &config).await?;
+    let bytes = read_config(sites, source, &config).await?;
     Ok(content::platform_of(&bytes))
 }
 
-async fn read_config(
-    registries: &Registries,
-    source: &ImageRef,
-    config: &Blob,
-) -> Result<Vec<u8>, Tried> {
-    let registry = registries.get(source.registry()).await?;
-    let mut download = Download::new(&registry, source.repository(), config);
+async fn read_config(sites: &Sites, source: &ImageRef, config: &Blob) -> Result<Vec<u8>, Tried> {
+    let site = sites.source(source.registry()).await?;
+    let mut download = site.download(source.repository(), config);
     if config.size > MAX_CONFIG {
         let error = download
             .subject()
@@ -184,7 +181,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        registry::liar::{HOST, Liar, config},
+        registry::{
+            Registries,
+            liar::{HOST, Liar, config},
+        },
         source::fetch,
     };
 
@@ -216,11 +216,11 @@ mod tests {
     }
 
     async fn get(liar: &Liar, tag: &str, selected: &str) -> Result<Vec<String>> {
-        let registries = Registries::new(&config(&[(HOST, liar)]));
+        let sites = Sites::new(Registries::new(&config(&[(HOST, liar)])));
         let image: ImageRef = format!("{HOST}/r:{tag}").parse().unwrap();
         let selection = Selection::parse(&[selected.to_owned()]).unwrap();
-        let resolved = resolve(&registries, &image, &selection).await?;
-        let (_, tree) = fetch(&registries, &resolved, &selection).await?;
+        let resolved = resolve(&sites, &image, &selection).await?;
+        let (_, tree) = fetch(&sites, &resolved, &selection).await?;
         assert_eq!(tree.root.digest, resolved.digest);
         Ok(tree
             .below
@@ -248,13 +248,13 @@ mod tests {
         let mut arm = image(&liar, "linux/arm64");
         arm["platform"] = json!({"os": "linux", "architecture": "arm64"});
         index(&liar, "v1", &[amd, arm.clone()]);
-        let registries = Registries::new(&config(&[(HOST, &liar)]));
+        let sites = Sites::new(Registries::new(&config(&[(HOST, &liar)])));
         let image: ImageRef = format!("{HOST}/r:v1").parse().unwrap();
         let selection = Selection::parse(&["linux/arm64".to_owned()]).unwrap();
-        let resolved = resolve(&registries, &image, &selection).await.unwrap();
+        let resolved = resolve(&sites, &image, &selection).await.unwrap();
         assert_eq!(liar.asked("").len(), 1);
         assert_eq!(resolved.origin.as_ref().unwrap().left_out, ["linux/amd64"]);
-        let (_, tree) = fetch(&registries, &resolved, &selection).await.unwrap();
+        let (_, tree) = fetch(&sites, &resolved, &selection).await.unwrap();
         assert_eq!(liar.asked("").len(), 2, "the one child");
         assert_eq!(tree.below[0].digest.as_str(), arm["digest"]);
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use castlink_core::{Exit, Failure, ImageRef, Result};
+use castlink_core::{Exit, Failure, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
@@ -12,10 +12,11 @@ use super::{
 };
 use crate::{
     apply::World,
-    content::{Digest, Manifest},
+    content::{Blob, Digest, Manifest},
     input::Request,
-    observe::Destination,
-    registry::{Registries, Registry, error::Error},
+    place::Address,
+    registry::error::Error,
+    site::{Site, Sites},
     target::{self, Selector},
 };
 
@@ -37,23 +38,16 @@ pub(super) async fn findings(world: &World) -> Result<Vec<Finding>> {
     let mut looks = Vec::new();
     for request in &world.requests {
         for to in &world.to {
-            let target = name(request, to)?;
-            looks.push(look(&world.registries, request, target));
+            let target = to.address(&request.image)?;
+            looks.push(look(&world.sites, request, target));
         }
     }
     Ok(stream::iter(looks).buffered(AT_ONCE).collect().await)
 }
 
-fn name(request: &Request, to: &Destination) -> Result<ImageRef> {
-    if request.image.is_at(&to.registry) {
-        return Ok(request.image.clone());
-    }
-    request.image.at(&to.registry, to.layout)
-}
-
-async fn look(registries: &Registries, request: &Request, target: ImageRef) -> Finding {
+async fn look(sites: &Sites, request: &Request, target: Address) -> Finding {
     let state = match request.source().digest().and_then(Digest::parse) {
-        Some(digest) => state(registries, &target, &digest)
+        Some(digest) => state(sites, &target, &digest)
             .await
             .map(|state| (state, digest)),
         None => Err(Failure::usage(format!(
@@ -99,13 +93,14 @@ impl State {
     }
 }
 
-async fn state(registries: &Registries, target: &ImageRef, locked: &Digest) -> Result<State> {
-    let registry = registries.get(target.registry()).await?;
-    let selector = match target.tag().filter(|_| target.digest().is_none()) {
-        Some(tag) => Selector::Tag(tag.to_owned()),
+async fn state(sites: &Sites, target: &Address, locked: &Digest) -> Result<State> {
+    let site = sites.target(&target.place.registry).await?;
+    let repository = &target.place.repository;
+    let selector = match target.tag.as_ref().filter(|_| target.digest.is_none()) {
+        Some(tag) => Selector::Tag(tag.clone()),
         None => Selector::Digest(locked.clone()),
     };
-    let held = target::manifests(&registry, target.repository(), vec![selector]).await?;
+    let held = target::manifests(&site, repository, vec![selector]).await?;
     let held = target::Holdings {
         held: held.unwrap_or_default(),
         ..target::Holdings::default()
@@ -114,7 +109,7 @@ async fn state(registries: &Registries, target: &ImageRef, locked: &Digest) -> R
         None => Ok(State::Nothing),
         Some(other) if other != *locked => Ok(State::Other(other)),
         Some(_) => {
-            let gaps = gaps(&registry, target.repository(), locked).await?;
+            let gaps = gaps(&site, repository, locked).await?;
             Ok(if gaps.is_empty() {
                 State::Same
             } else {
@@ -125,18 +120,19 @@ async fn state(registries: &Registries, target: &ImageRef, locked: &Digest) -> R
 }
 
 /// What the target itself says is below the image, and does not have.
-async fn gaps(registry: &Registry, repository: &str, root: &Digest) -> Result<Gaps> {
-    let tree = read(registry, repository, root).await?;
+async fn gaps(site: &Site, repository: &str, root: &Digest) -> Result<Gaps> {
+    let tree = read(site, repository, root).await?;
     let there: Vec<&Manifest> = tree
         .iter()
         .filter_map(|(_, found)| found.as_ref())
         .collect();
     let blobs = there.iter().flat_map(|manifest| manifest.blobs());
-    let blobs: BTreeSet<&Digest> = blobs.map(|blob| &blob.digest).collect();
-    let asked = blobs.iter().map(|&digest| digest.clone()).collect();
-    let held = target::blobs(registry, repository, asked).await?;
+    let blobs: BTreeSet<&Blob> = blobs.collect();
+    let asked = blobs.iter().map(|&blob| blob.clone()).collect();
+    let held = target::blobs(site, repository, asked).await?;
     let missing = blobs
         .into_iter()
+        .map(|blob| &blob.digest)
         .filter(|digest| !held.contains(digest))
         .collect();
     let names = gaps::names(&there);
@@ -150,11 +146,11 @@ async fn gaps(registry: &Registry, repository: &str, root: &Digest) -> Result<Ga
 type Read = (Digest, Option<Manifest>);
 
 /// The manifest and all below it, level by level; those that are not there without content.
-async fn read(registry: &Registry, repository: &str, root: &Digest) -> Result<Vec<Read>> {
+async fn read(site: &Site, repository: &str, root: &Digest) -> Result<Vec<Read>> {
     let mut tree: Vec<Read> = Vec::new();
     let mut level = vec![root.clone()];
     for _ in 0..=MAX_DEPTH {
-        let read = read_level(registry, repository, level).await?;
+        let read = read_level(site, repository, level).await?;
         let children = read.iter().filter_map(|(_, found)| found.as_ref());
         let children = children.flat_map(Manifest::children);
         let below: BTreeSet<Digest> = children.map(|child| child.digest.clone()).collect();
@@ -173,25 +169,21 @@ async fn read(registry: &Registry, repository: &str, root: &Digest) -> Result<Ve
     Err(Failure::new(
         Exit::Failed,
         format!(
-            "{}/{repository}: the index is too large or nested too deep",
-            registry.host()
+            "{repository} at the target: the index of {} is too large or nested too deep",
+            root.short()
         ),
     ))
 }
 
-async fn read_level(
-    registry: &Registry,
-    repository: &str,
-    level: Vec<Digest>,
-) -> Result<Vec<Read>> {
+async fn read_level(site: &Site, repository: &str, level: Vec<Digest>) -> Result<Vec<Read>> {
     let selectors = level.iter().cloned().map(Selector::Digest).collect();
-    let held = target::manifests(registry, repository, selectors).await?;
+    let held = target::manifests(site, repository, selectors).await?;
     let held = held.unwrap_or_default().manifests;
     let read = level.into_iter().map(|digest| {
         let there = held.contains(&digest);
         async move {
             let manifest = match there {
-                true => Some(registry.get_manifest(repository, digest.as_str()).await?),
+                true => Some(site.get_by_digest(repository, &digest).await?),
                 false => None,
             };
             Ok::<_, Error>((digest, manifest))

@@ -258,11 +258,11 @@ impl Stage {
         let hosts: Vec<(&str, &Liar)> = hosts.map(|(host, liar)| (*host, liar)).collect();
         let mut config = config(&hosts);
         config.mirror.attempts = self.attempts;
-        let registries = Arc::new(Registries::new(&config));
+        let sites = Arc::new(Sites::new(Registries::new(&config)));
         let to = TARGETS[..self.targets.len()]
             .iter()
-            .map(|registry| Destination {
-                registry: (*registry).to_owned(),
+            .map(|registry| Destination::Registry {
+                name: (*registry).to_owned(),
                 layout: Layout::Path,
             });
         let to: Vec<_> = to.collect();
@@ -274,11 +274,11 @@ impl Stage {
             platforms: &Selection::default(),
             attachments: true,
         };
-        let seen = observe(&registries, &to, requests.collect(), scope).await;
+        let seen = observe(&sites, &to, requests.collect(), scope).await;
         let plan = plan(seen.unwrap(), true);
         let printer = Printer::new(&OutputArgs::default(), false);
         let progress = Arc::new(Progress::start(&printer, "test", Unit::Bytes, 1, 1));
-        run(registries, &config.mirror, &plan, progress, |_, _| {}).await;
+        run(sites, &config.mirror, &plan, progress, |_, _| {}).await;
         plan.is_empty()
     }
 

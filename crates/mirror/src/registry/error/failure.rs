@@ -5,6 +5,7 @@ use std::{error::Error as StdError, fmt};
 use castlink_core::{Failure, reference::EcrHost};
 
 use super::{Error, Kind};
+use crate::place;
 
 impl Error {
     /// The same error as the end of a command or of one image.
@@ -53,6 +54,9 @@ impl Error {
 }
 
 fn hint(kind: Kind, host: &str) -> Option<String> {
+    if place::is_store(host) {
+        return store_hint(kind);
+    }
     Some(match kind {
         Kind::NotFound => "check the name and the tag; a registry may also answer so when credentials are missing".into(),
         Kind::Denied if EcrHost::parse(host).is_some() => {
@@ -68,6 +72,15 @@ fn hint(kind: Kind, host: &str) -> Option<String> {
         ),
         Kind::Corrupt => "something between here and the registry changes content: check proxies, then run it again".into(),
         Kind::Conflict | Kind::Refused => return None,
+    })
+}
+
+/// A store came from elsewhere: what it lacks has to be fetched there.
+fn store_hint(kind: Kind) -> Option<String> {
+    Some(match kind {
+        Kind::NotFound => "pull it into the store, on the side with internet: only what is missing is fetched".into(),
+        Kind::Corrupt => "the store was damaged on its way: remove the file from its blobs, and pull the image again or copy the store once more".into(),
+        _ => return None,
     })
 }
 

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::registry::liar::{Asked, HOST, Liar, Reply, config};
+use crate::registry::{
+    Registries,
+    liar::{Asked, HOST, Liar, Reply, config},
+};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
@@ -45,9 +48,9 @@ async fn registry() -> Liar {
 }
 
 async fn search(liar: &Liar, tree: &Tree) -> Attached {
-    let registries = Registries::new(&config(&[(HOST, liar)]));
+    let sites = Sites::new(Registries::new(&config(&[(HOST, liar)])));
     let source = format!("{HOST}/r:v1").parse().unwrap();
-    attached(&registries, &Tags::default(), &source, tree, None).await
+    attached(&sites, &Tags::default(), &source, tree, None).await
 }
 
 fn names(found: &Attached) -> Vec<(usize, &str)> {
@@ -175,10 +178,10 @@ async fn tags_that_cannot_be_listed_are_said_once() {
 async fn an_index_that_was_made_here_is_not_asked_about() {
     let liar = registry().await;
     let tree = image(&liar);
-    let registries = Registries::new(&config(&[(HOST, &liar)]));
+    let sites = Sites::new(Registries::new(&config(&[(HOST, &liar)])));
     let source = format!("{HOST}/r:v1").parse().unwrap();
     let made = Some(&tree.root.digest);
-    let found = attached(&registries, &Tags::default(), &source, &tree, made).await;
+    let found = attached(&sites, &Tags::default(), &source, &tree, made).await;
     assert_eq!(found, Attached::default());
     assert_eq!(liar.asked("").len(), 0);
 }

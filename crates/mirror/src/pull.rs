@@ -1,0 +1,33 @@
+//! `pull`: a copy into a store, an OCI image layout directory, on a host with internet.
+
+use castlink_core::{Context, Result, app::Outcome};
+
+use crate::{
+    apply::{self, World},
+    args::PullArgs,
+    input,
+    observe::Destination,
+    registry::Registries,
+    site::Sites,
+    store::Store,
+};
+
+/// Brings into the store what it does not have yet.
+///
+/// # Errors
+/// Exit 2: no references, malformed ones, not a directory for a store. Exit 8: another
+/// process uses the store. What fails for one image is in the report.
+pub(crate) async fn run(args: &PullArgs, context: Context) -> Result<Outcome> {
+    let requests = input::asked(&args.references, &args.locked, &context.printer)?;
+    let store = match args.dry_run {
+        true => Store::preview(&args.store)?,
+        false => Store::open_for_writing(&args.store)?,
+    };
+    let to = vec![Destination::Store(store.name().clone())];
+    let sites = Sites::into_store(Registries::new(&context.config), store);
+    let world = World::between(sites, to, requests, &context)?;
+    match args.dry_run {
+        true => apply::show(world, false, false, context).await,
+        false => apply::transfer(world, false, context).await,
+    }
+}
