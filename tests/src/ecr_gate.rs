@@ -148,7 +148,7 @@ async fn judge(gate: &Gate, incoming: &Incoming, body: Body) -> Response {
     if let Err(refusal) = authorise(gate.ecr(), incoming) {
         return refusal.render();
     }
-    if let Err(refused) = permit(gate.ecr(), incoming) {
+    if let Some(refused) = refuse(gate.ecr(), incoming) {
         return refused;
     }
     let action = incoming.action();
@@ -262,19 +262,19 @@ fn authorise(ecr: &Ecr, incoming: &Incoming) -> Result<(), Refusal> {
     }
 }
 
-/// Refuses what the policy in force does not allow.
-fn permit(ecr: &Ecr, incoming: &Incoming) -> Result<(), Response> {
+/// The answer to what the policy in force does not allow.
+fn refuse(ecr: &Ecr, incoming: &Incoming) -> Option<Response> {
     let resource = ecr.arn(&incoming.repository);
     for action in incoming.permissions() {
         if let Err(message) = ecr.permit(action, &resource) {
             let silent = ecr.knobs().hang_up && *action == "InitiateLayerUpload";
-            return Err(match silent {
+            return Some(match silent {
                 true => cut(),
                 false => Refusal::denied(message).render(),
             });
         }
     }
-    Ok(())
+    None
 }
 
 /// The password of `Basic base64(AWS:password)`.

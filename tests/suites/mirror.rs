@@ -34,6 +34,8 @@ mod pushes;
 mod repositories;
 #[path = "mirror/store.rs"]
 mod store;
+#[path = "mirror/templates.rs"]
+mod templates;
 
 use castlink_tests::faults::{Fault, Harm};
 

@@ -1,5 +1,5 @@
-//! `iam-policy`: the permissions that the target needs, from one table of the calls that are
-//! made: which, why, when, and on what. Asks nobody anything.
+//! `iam-policy`: the permissions that the target needs, from the table of
+//! iam/grants.rs. Asks nobody anything.
 //!
 //! The table is held against what a registry sees of whole runs (tests/suites/mirror/iam.rs):
 //! nothing is missing, nothing is there for nothing.
@@ -7,149 +7,10 @@
 use castlink_core::{Context, Exit, Failure, Result, app::Outcome, reference::EcrHost};
 use serde_json::{Value, json};
 
+mod grants;
+
+use self::grants::{GRANTS, Needs, On};
 use crate::{apply::destinations, ecr::Settings};
-
-/// A permission, and the calls it is for.
-struct Grant {
-    /// The action, without its prefix.
-    action: &'static str,
-    /// What it is needed for.
-    why: &'static str,
-    /// What it is needed on.
-    on: On,
-    /// When it is needed.
-    when: fn(&Needs) -> bool,
-}
-
-/// What a statement of the policy is about.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum On {
-    /// The registry as a whole: IAM knows no resource for it.
-    Registry,
-    /// The repositories below the target: their content.
-    Content,
-    /// The repositories below the target: what they are like.
-    Settings,
-}
-
-/// What a run may do beyond copying.
-struct Needs {
-    create: bool,
-    reconcile: bool,
-    mutability: bool,
-    scanning: bool,
-    lifecycle: bool,
-    policy: bool,
-    tags: bool,
-}
-
-impl Needs {
-    /// True when settings are written at all.
-    fn writes(&self) -> bool {
-        self.create || self.reconcile
-    }
-}
-
-/// Every call to ECR, of its API and of its data plane.
-const GRANTS: &[Grant] = &[
-    always(
-        "GetAuthorizationToken",
-        On::Registry,
-        "the token of the data plane",
-    ),
-    always(
-        "GetAccountSetting",
-        On::Registry,
-        "whether layers may be mounted",
-    ),
-    always(
-        "DescribeRepositoryCreationTemplates",
-        On::Registry,
-        "whether a push creates a missing repository",
-    ),
-    always(
-        "BatchGetImage",
-        On::Content,
-        "which images are there, and their manifests",
-    ),
-    always(
-        "BatchCheckLayerAvailability",
-        On::Content,
-        "which layers are there",
-    ),
-    always(
-        "InitiateLayerUpload",
-        On::Content,
-        "to begin the upload of a layer, or mount it",
-    ),
-    always("UploadLayerPart", On::Content, "to send a layer"),
-    always("CompleteLayerUpload", On::Content, "to end its upload"),
-    always(
-        "GetDownloadUrlForLayer",
-        On::Content,
-        "to mount a layer out of another repository",
-    ),
-    always("PutImage", On::Content, "to write manifests and tags"),
-    always(
-        "DescribeRepositories",
-        On::Settings,
-        "which tags can be moved, and what differs from the configuration",
-    ),
-    Grant {
-        action: "CreateRepository",
-        why: "to create missing repositories",
-        on: On::Settings,
-        when: |needs| needs.create,
-    },
-    Grant {
-        action: "TagResource",
-        why: "to tag repositories, also on creation",
-        on: On::Settings,
-        when: |needs| needs.tags && needs.writes(),
-    },
-    Grant {
-        action: "PutLifecyclePolicy",
-        why: "to set the lifecycle policy",
-        on: On::Settings,
-        when: |needs| needs.lifecycle && needs.writes(),
-    },
-    Grant {
-        action: "SetRepositoryPolicy",
-        why: "to set the repository policy",
-        on: On::Settings,
-        when: |needs| needs.policy && needs.writes(),
-    },
-    Grant {
-        action: "PutImageTagMutability",
-        why: "to repair which tags can be moved",
-        on: On::Settings,
-        when: |needs| needs.mutability && needs.reconcile,
-    },
-    Grant {
-        action: "PutImageScanningConfiguration",
-        why: "to repair scanning on push",
-        on: On::Settings,
-        when: |needs| needs.scanning && needs.reconcile,
-    },
-    Grant {
-        action: "GetLifecyclePolicy",
-        why: "to compare the lifecycle policy",
-        on: On::Settings,
-        when: |needs| needs.lifecycle,
-    },
-    Grant {
-        action: "GetRepositoryPolicy",
-        why: "to compare the repository policy",
-        on: On::Settings,
-        when: |needs| needs.policy,
-    },
-    Grant {
-        action: "ListTagsForResource",
-        why: "to compare the tags",
-        on: On::Settings,
-        when: |needs| needs.tags,
-    },
-];
 
 /// The statements of the policy, in their order.
 const STATEMENTS: [(On, &str); 3] = [
@@ -157,15 +18,6 @@ const STATEMENTS: [(On, &str); 3] = [
     (On::Content, "CastlinkContent"),
     (On::Settings, "CastlinkSettings"),
 ];
-
-const fn always(action: &'static str, on: On, why: &'static str) -> Grant {
-    Grant {
-        action,
-        why,
-        on,
-        when: |_| true,
-    }
-}
 
 /// Prints the policy for what the configuration and the flags allow; why each permission is
 /// in it with `-v`.

@@ -26,7 +26,7 @@ use castlink_aws::{SdkError, Session};
 use castlink_core::{Failure, Result, config, reference::EcrHost};
 use tokio::sync::OnceCell;
 
-use crate::registry::auth::TokenCell;
+use crate::registry::cell::TokenCell;
 
 pub(crate) use batch::Held;
 pub(crate) use drift::{Difference, Drift, Setting};

@@ -7,7 +7,7 @@ use reqwest::header::HeaderValue;
 
 use super::Ecr;
 use crate::registry::{
-    auth::Token,
+    cell::Token,
     error::{self, Subject},
 };
 

@@ -4,7 +4,8 @@
 //! mismatches, cannot renew credentials, and does not retry. Never here: which image goes
 //! where; that is the planner's and the engine's business.
 
-pub(crate) mod auth;
+mod auth;
+pub(crate) mod cell;
 mod client;
 mod credentials;
 mod download;

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
-    auth::{MAX_LIFE, Scope, Token},
+    auth::Scope,
+    cell::{MAX_LIFE, Token},
     client::read_limited,
     credentials::Credentials,
     error::{Kind, Result, Subject},
