@@ -97,9 +97,15 @@ pub(crate) enum Verb {
     )]
     Tags(TagsArgs),
     /// Print the IAM policy that the target needs, and no more
-    #[command(after_help = "\
-        Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
-        \x20 castlink-mirror iam-policy --to $ECR")]
+    ///
+    /// It is made of the calls that are really made, limited to the target's repositories; flags and
+    /// the settings below [mirror.repository] change it. `-v` says what each permission is for.
+    #[command(
+        after_help = "Examples, with ECR=123456789012.dkr.ecr.eu-west-1.amazonaws.com:\n\
+        \x20 castlink-mirror iam-policy --to $ECR/team\n\
+        \x20 castlink-mirror iam-policy --to $ECR --create-repos never\n\
+        \x20 castlink-mirror iam-policy --to $ECR --reconcile > policy.json"
+    )]
     IamPolicy(IamPolicyArgs),
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use castlink_core::{
     Exit, Failure, Printer,
-    printer::symbol,
+    printer::{count, symbol},
     record::{Change, ChangeStatus, Record},
 };
 use futures::{StreamExt as _, future::join_all, stream};
@@ -172,6 +172,13 @@ pub(crate) fn show(plan: &Plan, reconcile: bool, printer: &Printer) {
             )),
         }
     }
+    let differences = differences(plan).filter(|one| one.is_repairable()).count();
+    if differences > 0 {
+        printer.note(format!(
+            "{} not as configured; `castlink-mirror copy --reconcile` repairs that",
+            count(differences, "setting")
+        ));
+    }
 }
 
 fn planned(difference: &Difference, reconcile: bool) -> Outcome {
@@ -195,10 +202,12 @@ fn fixed(difference: &Difference) -> Failure {
 
 /// True when there is something that `copy --reconcile` would repair.
 pub(crate) fn is_pending(plan: &Plan) -> bool {
+    differences(plan).any(Difference::is_repairable)
+}
+
+fn differences(plan: &Plan) -> impl Iterator<Item = &Difference> {
     let known = plan.drift.values().filter_map(|drift| drift.as_ref().ok());
-    known
-        .flat_map(|drift| &drift.differences)
-        .any(Difference::is_repairable)
+    known.flat_map(|drift| &drift.differences)
 }
 
 /// How many settings were repaired, and how each failure among them ends the command.

@@ -50,6 +50,9 @@ fn check_layers(repository: &Repository, input: &Value) -> Answer {
             continue;
         }
         layers.push(match repository.blobs.get(digest) {
+            Some(size) if repository.is_archived(digest) => {
+                json!({"layerDigest": digest, "layerAvailability": "ARCHIVED", "layerSize": size})
+            }
             Some(size) => {
                 json!({"layerDigest": digest, "layerAvailability": "AVAILABLE", "layerSize": size})
             }
@@ -84,18 +87,25 @@ fn find_each<'a>(repository: &'a Repository, input: &Value) -> Result<Lookup<'a>
     for id in batch(input, "imageIds")? {
         match find(repository, &id) {
             Some(image) => found.push((id, image)),
-            None => failures.push(json!({
-                "imageId": id,
-                "failureCode": "ImageNotFound",
-                "failureReason": "Requested image not found",
-            })),
+            None => failures.push(not_found(&id)),
         }
     }
     Ok((found, failures))
 }
 
+fn not_found(id: &Value) -> Value {
+    json!({
+        "imageId": id,
+        "failureCode": "ImageNotFound",
+        "failureReason": "Requested image not found",
+    })
+}
+
 fn get_images(ecr: &Ecr, repository: &Repository, input: &Value) -> Answer {
-    let (found, failures) = find_each(repository, input)?;
+    let (found, mut failures) = find_each(repository, input)?;
+    let (archived, found): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|(_, image)| image.archived);
+    failures.extend(archived.into_iter().map(|(id, _)| not_found(&id)));
     let show = |(mut id, image): (Value, &Image)| {
         id["imageDigest"] = json!(image.digest);
         json!({
@@ -161,7 +171,7 @@ fn detail(ecr: &Ecr, repository: &Repository, image: &Image) -> Value {
         "imageSizeInBytes": image.size(),
         "imagePushedAt": seconds(image.pushed),
         "imageManifestMediaType": image.media_type,
-        "imageStatus": "ACTIVE",
+        "imageStatus": if image.archived { "ARCHIVED" } else { "ACTIVE" },
     });
     let tags = repository.tags_of(&image.digest);
     if !tags.is_empty() {

@@ -116,7 +116,13 @@ fn check(
             needs("Images", &children),
         ));
     }
-    match tag.filter(|tag| repository.tags.contains_key(*tag) && repository.immutable(tag)) {
+    let taken = |tag: &&str| {
+        // What is pushed again comes back out of the archive.
+        let archived =
+            repository.find(tag).is_none() && repository.tags.get(*tag) == Some(&image.digest);
+        repository.tags.contains_key(*tag) && repository.immutable(tag) && !archived
+    };
+    match tag.filter(taken) {
         None => Ok(()),
         // Even for the very same manifest.
         Some(tag) => Err(Refusal::bad(
@@ -146,6 +152,7 @@ fn enter(repository: &mut Repository, image: Image, tag: Option<&str>) -> Respon
     repository
         .images
         .entry(image.digest.clone())
+        .and_modify(|image| image.archived = false)
         .or_insert(image);
     response
 }

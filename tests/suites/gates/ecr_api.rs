@@ -1,7 +1,14 @@
 //! ECR's API, through the real SDK where its shapes matter.
 
-use aws_sdk_ecr::types::{EncryptionType, ImageTagMutability, LayerAvailability, Tag};
+use std::sync::Arc;
+
+use aws_sdk_ecr::error::ProvideErrorMetadata;
+use aws_sdk_ecr::types::{
+    EncryptionType, ImageTagMutability, LayerAvailability, RctAppliedFor, Tag,
+};
+use castlink_tests::ecr::Template;
 use castlink_tests::faults::{Fault, Harm};
+use castlink_tests::iam::Policy;
 use castlink_tests::knobs::Knobs;
 use serde_json::json;
 
@@ -106,6 +113,47 @@ fn the_sdk_recognises_the_errors() {
             layers.layers()[0].layer_availability(),
             Some(&LayerAvailability::Unavailable)
         );
+    });
+}
+
+#[test]
+fn a_policy_is_kept_to() {
+    with_gates(Knobs::default(), async |gates| {
+        let policy = Policy::parse(
+            r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ecr:CreateRepository",
+                "Resource": "arn:aws:ecr:us-east-1:123456789012:repository/team/*"}]}"#,
+        );
+        gates.shared.ecr.enforce(Arc::new(policy.unwrap()));
+        let client = gates.ecr_sdk();
+        let create = |name: &str| client.create_repository().repository_name(name);
+        create("team/plain").send().await.unwrap();
+        let tag = Tag::builder().key("a").value("b").build().unwrap();
+        for (call, action) in [
+            (create("other/plain"), "ecr:CreateRepository"),
+            (create("team/tagged").tags(tag), "ecr:TagResource"),
+        ] {
+            let denied = call.send().await.unwrap_err().into_service_error();
+            assert_eq!(denied.code(), Some("AccessDeniedException"));
+            assert!(denied.message().unwrap().contains(action), "{denied:?}");
+        }
+        let templates = client.describe_repository_creation_templates().send().await;
+        let denied = templates.unwrap_err().into_service_error();
+        assert_eq!(denied.code(), Some("AccessDeniedException"));
+    });
+}
+
+#[test]
+fn templates_are_shown_as_the_sdk_reads_them() {
+    with_gates(Knobs::default(), async |gates| {
+        gates.shared.ecr.database().templates = vec![Template::on_push("ROOT")];
+        let answer = gates
+            .ecr_sdk()
+            .describe_repository_creation_templates()
+            .send();
+        let found = answer.await.unwrap().repository_creation_templates.unwrap();
+        assert_eq!(found[0].prefix(), Some("ROOT"));
+        assert_eq!(found[0].applied_for(), [RctAppliedFor::CreateOnPush]);
+        assert_eq!(found[0].resource_tags()[0].key(), "made-by");
     });
 }
 

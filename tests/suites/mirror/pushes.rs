@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use castlink_tests::ecr::Repository;
 use castlink_tests::faults::{Fault, Harm};
 use castlink_tests::iam::Policy;
 use castlink_tests::knobs::Knobs;
@@ -204,6 +205,20 @@ fn a_tag_that_somebody_else_took_meanwhile() {
             assert_eq!(statuses(&outcome), [(image.clone(), "copied".to_owned())]);
         });
     }
+}
+
+#[test]
+fn an_archived_image_is_pushed_again() {
+    with_world(async |world| {
+        let image = format!("{HUB}/archived:t1");
+        seed(&[&image]).await;
+        world.run(&["copy", &image], 0).await;
+        world.repository(&format!("{HUB}/archived"), Repository::archive);
+        world.run(&["verify", &image], 3).await;
+        let outcome = world.run(&["copy", &image], 0).await;
+        assert_eq!(statuses(&outcome), [(image.clone(), "copied".to_owned())]);
+        world.run(&["verify", &image], 0).await;
+    });
 }
 
 #[test]

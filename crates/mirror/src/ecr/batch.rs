@@ -60,10 +60,14 @@ impl Ecr {
         Ok(Some(held))
     }
 
-    /// Anything but "not found" (an archived image, a lost key) is nothing to copy over.
+    /// Anything but "not found" (a lost key) is nothing to copy over. An archived image is not
+    /// found, and comes back when it is pushed again.
     fn check_missing(&self, repository: &str, failure: &ImageFailure) -> Result<()> {
         let code = failure.failure_code();
-        if code == Some(&ImageFailureCode::ImageNotFound) {
+        if matches!(
+            code,
+            Some(ImageFailureCode::ImageNotFound | ImageFailureCode::ImageInaccessible)
+        ) {
             return Ok(());
         }
         let code = code.map_or("unknown failure", ImageFailureCode::as_str);
