@@ -150,7 +150,6 @@ fn plan(vpc: &str) -> Result<Vec<String>> {
 /// The same questions as calls of the CLI.
 fn questions(vpc: &str, services: &[String]) -> Vec<Vec<String>> {
     let here = format!("Name=vpc-id,Values={vpc}");
-    let named = format!("Name=service-name,Values={}", services.join(","));
     let attribute = |name| {
         vec![
             "describe-vpc-attribute",
@@ -169,14 +168,25 @@ fn questions(vpc: &str, services: &[String]) -> Vec<Vec<String>> {
         vec!["describe-subnets", "--filters", &here],
         vec!["describe-route-tables", "--filters", &here],
         which,
-        vec!["describe-vpc-endpoints", "--filters", &here, &named],
+        vec!["describe-vpc-endpoints", "--filters", &here],
         vec!["describe-security-groups", "--filters", &here],
     ];
     let aws = |call: Vec<&str>| {
         let words = ["aws", "ec2"].into_iter().chain(call);
         words.map(str::to_owned).collect()
     };
-    calls.into_iter().map(aws).collect()
+    let zones = [
+        "aws",
+        "route53",
+        "list-hosted-zones-by-vpc",
+        "--vpc-id",
+        vpc,
+        "--vpc-region",
+        REGION,
+    ];
+    let mut all: Vec<Vec<String>> = calls.into_iter().map(aws).collect();
+    all.push(zones.map(str::to_owned).into());
+    all
 }
 
 fn environment(gate: &str, cli: &Path, dir: &Path) -> Result<BTreeMap<String, String>> {

@@ -13,6 +13,7 @@ use crate::admit::{HTTPS, RULE_TEXT};
 /// The whole script.
 pub(super) fn render(design: &Design) -> String {
     let mut script = head(design);
+    script.push_str(&vpc_dns(design));
     if let Some(group) = &design.group {
         script.push_str(&security_group(group));
     }
@@ -164,6 +165,16 @@ if [[ -n $unaccepted ]]; then
   die "CAST AI has to accept$unaccepted; then run this again" 8
 fi
 "#;
+
+/// One attribute a call is all that EC2 takes.
+fn vpc_dns(design: &Design) -> String {
+    if design.dns.is_empty() {
+        return String::new();
+    }
+    let call = |flag: &&str| format!("ec2 modify-vpc-attribute --vpc-id \"$vpc\" {flag}\n");
+    let calls: String = design.dns.iter().map(call).collect();
+    format!("\n# What private DNS needs of the VPC.\n{calls}")
+}
 
 fn security_group(group: &Group) -> String {
     let mut text = String::from("\n# The security group.\n");

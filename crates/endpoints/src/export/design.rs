@@ -18,6 +18,8 @@ use crate::{
 pub(crate) struct Design {
     pub(crate) region: String,
     pub(crate) vpc: String,
+    /// DNS attributes of the VPC to switch on, as flags of the AWS CLI.
+    pub(crate) dns: Vec<&'static str>,
     pub(crate) group: Option<Group>,
     pub(crate) endpoints: Vec<Planned>,
     /// Role and reason of what cannot be made.
@@ -85,6 +87,7 @@ impl Design {
         let mut design = Self {
             region: settings.region.clone(),
             vpc: world.vpc.id.clone(),
+            dns: plan.dns.iter().map(|attribute| attribute.flag()).collect(),
             group,
             endpoints: Vec::new(),
             left_out: Vec::new(),

@@ -49,7 +49,9 @@ pub(crate) async fn run(
     show::stop(printer, &plan)?;
     let design = Design::of(settings, &world, &plan);
     printer.raw(render(&design, format).trim_end());
-    for attribute in &plan.dns {
+    // A VPC that another configuration keeps is not ours to describe there.
+    let elsewhere = format != Format::AwsCli;
+    for attribute in plan.dns.iter().filter(|_| elsewhere) {
         printer.warn(format!(
             "{attribute} is off in {} and not part of this: run `aws ec2 modify-vpc-attribute --vpc-id {} {}` first",
             world.vpc.id,

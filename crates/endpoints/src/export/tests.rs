@@ -158,3 +158,16 @@ fn labels_never_meet() {
         .collect();
     assert_eq!(labels, ["kvisor", "kvi_sor_2", "KVISOR_3", "_1st"]);
 }
+
+#[test]
+fn the_script_switches_on_what_private_dns_needs_of_the_vpc() {
+    let mut settings = settings();
+    let mut world = bare();
+    world.vpc.dns_hostnames = false;
+    let call = "ec2 modify-vpc-attribute --vpc-id \"$vpc\" --enable-dns-hostnames\n";
+    for (enable, want) in [(true, true), (false, false)] {
+        settings.enable_vpc_dns = enable;
+        let design = Design::of(&settings, &world, &planner::plan(&settings, &world));
+        assert_eq!(cli::render(&design).contains(call), want);
+    }
+}
