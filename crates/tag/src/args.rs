@@ -48,8 +48,16 @@ pub(crate) enum Verb {
         \x20 castlink-tag verify --cluster prod -o json")]
     Verify(VerifyArgs),
     /// Take the tag off again, where it has the value that castlink sets
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-tag remove --cluster prod\n\
+        \x20 castlink-tag remove --subnet subnet-0a1b2c3d4e5f60718 --yes")]
     Remove(RemoveArgs),
     /// Print the IAM policy that these commands need
+    #[command(after_help = "\
+        Examples:\n\
+        \x20 castlink-tag iam-policy > castlink-tag.json\n\
+        \x20 castlink-tag iam-policy --read-only")]
     IamPolicy(IamPolicyArgs),
 }
 

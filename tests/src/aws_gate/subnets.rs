@@ -95,7 +95,7 @@ mod tests {
         let shared = owned_by(xml, "s-2", "999");
         assert_eq!(shared.matches("<ownerId>1<").count(), 1, "{shared}");
         assert!(
-            shared.ends_with("<ownerId>999</ownerId></item>"),
+            shared.contains("<ownerId>999</ownerId><subnetId>s-2<"),
             "{shared}"
         );
     }

@@ -281,7 +281,17 @@ fn endpoints_come_in_pages_and_late() {
                 .await;
             made.push(one.one("vpcEndpointId"));
         }
+        assert_eq!(
+            gates.state(&made[0]).await.code(),
+            "InvalidVpcEndpointId.NotFound"
+        );
+        assert_eq!(gates.state(&made[0]).await.status, 200);
         made.sort();
+        let late = gates.ec2("DescribeVpcEndpoints", &[]).await;
+        assert!(
+            late.all("vpcEndpointId").len() < made.len(),
+            "lists are late too"
+        );
         let first = gates.ec2("DescribeVpcEndpoints", &[]).await;
         assert_eq!(first.all("vpcEndpointId"), made[..2]);
         let token = first.one("nextToken");
@@ -290,11 +300,6 @@ fn endpoints_come_in_pages_and_late() {
             .await;
         assert_eq!(second.all("vpcEndpointId"), made[2..]);
         assert_eq!(second.all("nextToken").len(), 0);
-        assert_eq!(
-            gates.state(&made[0]).await.code(),
-            "InvalidVpcEndpointId.NotFound"
-        );
-        assert_eq!(gates.state(&made[0]).await.status, 200);
     });
 }
 
