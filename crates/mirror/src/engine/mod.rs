@@ -54,6 +54,9 @@ const CREATING: usize = 8;
 /// What became of a blob in one repository.
 type Delivered = Result<(), Shared>;
 
+/// Held by whoever is changing a list that others may want to change.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// A manifest that is written once, however many images ask for it.
 type Written = Arc<OnceCell<bool>>;
 
@@ -74,7 +77,7 @@ pub(crate) struct Engine {
     images: Vec<Slot<bool>>,
     manifests: Mutex<HashMap<(Place, String), Written>>,
     /// Who may write to a list that stands in for a registry's own.
-    lists: Mutex<HashMap<(Place, String), Arc<tokio::sync::Mutex<()>>>>,
+    lists: Mutex<HashMap<(Place, String), Turn>>,
     refused_mounts: Mutex<HashMap<Arc<str>, u32>>,
 }
 
