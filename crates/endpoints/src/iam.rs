@@ -70,8 +70,7 @@ fn read(verb: For, scope: &Scope<'_>) -> Value {
             "ec2:DescribeVpcs",
         ],
     };
-    let finds = scope.subnets || scope.cluster.is_some();
-    if verb == For::Destroy && finds {
+    if verb == For::Destroy && scope.subnets {
         actions.insert(1, "ec2:DescribeSubnets");
     }
     statement("Read", &actions, json!("*"), None)

@@ -72,18 +72,15 @@ fn refuse_overlap(call: &Call<'_>, endpoint: &Endpoint) -> Result<(), ApiError> 
 
 async fn subnets_after(call: &Call<'_>, before: &Endpoint) -> Result<Vec<Subnet>, ApiError> {
     let removed = call.params.list("RemoveSubnetId");
-    let kept = before
-        .subnets
-        .iter()
-        .filter(|subnet| !removed.contains(&subnet.id));
-    let mut after: Vec<_> = kept.cloned().collect();
-    let mut added = call
-        .moto
-        .subnets(call.region, &call.params.list("AddSubnetId"))
-        .await?;
-    added.retain(|new| !after.iter().any(|subnet| subnet.id == new.id));
-    after.extend(added);
-    Ok(after)
+    let kept = before.subnets.iter().map(|subnet| &subnet.id);
+    let mut after: Vec<_> = kept.filter(|id| !removed.contains(id)).cloned().collect();
+    for added in call.params.list("AddSubnetId") {
+        if !after.contains(&added) {
+            after.push(added);
+        }
+    }
+    // As they are now: a subnet may have got addresses since.
+    call.moto.subnets(call.region, &after).await
 }
 
 async fn groups_after(call: &Call<'_>, before: &Endpoint) -> Result<Vec<Group>, ApiError> {

@@ -142,7 +142,7 @@ fn the_catalogue_says_what_it_knows_and_where_from() {
         let all = run(&["catalogue", "--catalogue", file]).await;
         assert_eq!(all.code, 0, "{all}");
         for text in [
-            "us-east-2   telemetry        com.amazonaws.vpce.us-east-2.vpce-svc-0bbbaa8913160adfb  Telemetry",
+            "us-east-2   telemetry        com.amazonaws.vpce.us-east-2.vpce-svc-0bbbaa8913160adfb ",
             "com.amazonaws.vpce.eu-west-1.vpce-svc-0123456789abcdef0",
             "25 services in 5 regions",
             "2025-10-15",

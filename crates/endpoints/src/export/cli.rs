@@ -198,7 +198,7 @@ if [[ $group == None ]]; then
   ec2 wait security-group-exists --group-ids "$group"
 fi
 "#,
-        filter = quote_json(&json!({"Name": "group-name", "Values": [group.name]})),
+        filter = quote(&format!("Name=group-name,Values={}", group.name)),
         name = quote(&group.name),
         text = quote(&group.text),
         tags = quote_json(&specification("security-group", &group.tags)),
