@@ -56,7 +56,7 @@ pub(crate) enum Verb {
     /// Print the IAM policy that these commands need
     #[command(after_help = "\
         Examples:\n\
-        \x20 castlink-tag iam-policy > castlink-tag.json\n\
+        \x20 castlink-tag iam-policy\n\
         \x20 castlink-tag iam-policy --read-only")]
     IamPolicy(IamPolicyArgs),
 }

@@ -66,12 +66,15 @@ impl World {
                 groups.push(self.group_rules(id).await);
             }
             let tables = self.route_tables(&endpoint.id).await;
+            // Which of two equal subnets of a zone is taken depends on their ids.
+            let zones = self
+                .names(endpoint.subnets.iter().map(String::as_str))
+                .into_iter()
+                .map(|name| name.replace("a2", "a"));
+            let zones: Vec<String> = zones.collect();
             let said = format!(
-                "{} dns {} in {:?} managed {} groups {groups:?} {tables} route tables",
-                endpoint.state,
-                endpoint.private_dns,
-                self.names(endpoint.subnets.iter().map(String::as_str)),
-                endpoint.managed,
+                "{} dns {} in {zones:?} managed {} groups {groups:?} {tables} route tables",
+                endpoint.state, endpoint.private_dns, endpoint.managed,
             );
             state.insert(endpoint.service, said);
         }
