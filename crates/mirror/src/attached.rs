@@ -45,12 +45,41 @@ pub(crate) fn cosign_tags(digest: &Digest) -> impl Iterator<Item = String> {
     COSIGN.into_iter().map(move |kind| format!("{stem}.{kind}"))
 }
 
+/// The tags under which signatures, attestations and referrers are found.
+pub(crate) fn is_derived(tag: &str) -> bool {
+    let Some((algorithm, rest)) = tag.split_once('-') else {
+        return false;
+    };
+    let length = match algorithm {
+        "sha256" => 64,
+        "sha512" => 128,
+        _ => return false,
+    };
+    let digits = rest.split('.').next().unwrap_or_default();
+    digits.len() == length && digits.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 impl Attachment {
     /// The tag or digest it is written under.
     pub(crate) fn selector(&self) -> &str {
         self.tag
             .as_deref()
             .unwrap_or(self.tree.root.digest.as_str())
+    }
+}
+
+impl Attached {
+    /// The same with other names for its tags.
+    pub(crate) fn called(&self, name: impl Fn(&str) -> String) -> Self {
+        let called = |attachment: &Attachment| Attachment {
+            tag: attachment.tag.as_deref().map(&name),
+            ..attachment.clone()
+        };
+        Self {
+            named: self.named,
+            found: self.found.iter().map(called).collect(),
+            troubles: self.troubles.clone(),
+        }
     }
 }
 

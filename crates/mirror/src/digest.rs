@@ -122,6 +122,12 @@ impl fmt::Debug for Digest {
     }
 }
 
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.algorithm)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -150,7 +150,10 @@ pub(crate) async fn observe(
     observation.mounting = mounting;
     observation.templates = templates;
     for (image, attached) in observation.images.iter_mut().zip(found) {
-        image.attached = attached;
+        image.attached = match attached.found.is_empty() {
+            true => attached,
+            false => Arc::new(attached.called(|tag| image.target.sibling(tag))),
+        };
     }
     below::attached(sites, &observation.images, &mut observation.targets).await;
     Ok(observation)

@@ -30,6 +30,8 @@ pub(crate) struct Address {
     pub(crate) tag: Option<String>,
     /// The digest it is pinned to.
     pub(crate) digest: Option<Digest>,
+    /// What goes before a tag in the names of a store; none in a registry.
+    stem: Option<String>,
     text: String,
 }
 
@@ -55,6 +57,7 @@ impl Address {
             place: Place::of(image),
             tag: image.tag().map(str::to_owned),
             digest: image.digest().and_then(Digest::parse),
+            stem: None,
             text: image.literal().to_owned(),
         }
     }
@@ -69,7 +72,16 @@ impl Address {
             },
             tag: Some(image.literal().to_owned()),
             digest: None,
+            stem: Some(image.literal_name().to_owned()),
             text: format!("{store}:{image}"),
+        }
+    }
+
+    /// What another tag of the same repository is called in this place.
+    pub(crate) fn sibling(&self, tag: &str) -> String {
+        match &self.stem {
+            Some(stem) => format!("{stem}:{tag}"),
+            None => tag.to_owned(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `pull`: a copy into a store, an OCI image layout directory, on a host with internet.
 
-use castlink_core::{Context, Result, app::Outcome};
+use std::sync::Arc;
+
+use castlink_core::{Context, Exit, Result, app::Outcome};
 
 use crate::{
     apply::{self, World},
@@ -24,10 +26,17 @@ pub(crate) async fn run(args: &PullArgs, context: Context) -> Result<Outcome> {
         false => Store::open_for_writing(&args.store)?,
     };
     let to = vec![Destination::Store(store.name().clone())];
-    let sites = Sites::into_store(Registries::new(&context.config), store);
+    let sites = Sites::into_store(Registries::new(&context.config), Arc::clone(&store));
     let world = World::between(sites, to, requests, &context)?;
     match args.dry_run {
         true => apply::show(world, false, false, context).await,
-        false => apply::transfer(world, false, context).await,
+        false => {
+            let outcome = apply::transfer(world, false, context).await?;
+            // What did not arrive is gone on with by the next run.
+            if outcome.exit == Exit::Done {
+                store.tidy().await;
+            }
+            Ok(outcome)
+        }
     }
 }

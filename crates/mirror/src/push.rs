@@ -30,7 +30,7 @@ pub(crate) async fn run(args: &PushArgs, context: Context) -> Result<Outcome> {
         references, locked, ..
     } = &args.images;
     let (requests, refused) = match references.is_empty() && locked.lock.is_none() {
-        true => everything(&store, &to),
+        true => everything(&store, &to).await,
         false => {
             let asked = input::asked(references, locked, &context.printer)?;
             (asked, Vec::new())
@@ -45,12 +45,17 @@ pub(crate) async fn run(args: &PushArgs, context: Context) -> Result<Outcome> {
 }
 
 /// Every image of the store, each once, and the entries that have no name, or none that
-/// can be had at the target.
-fn everything(store: &Store, to: &[Destination]) -> (Vec<Request>, Vec<Refused>) {
+/// can be had at the target. What is attached to an image travels with it.
+async fn everything(store: &Arc<Store>, to: &[Destination]) -> (Vec<Request>, Vec<Refused>) {
     let mut seen = HashSet::new();
     let mut requests = Vec::new();
     let mut refused = Vec::new();
+    let attachments = store.attachments().await;
     for entry in store.entries() {
+        let target = entry.target.as_ref().ok();
+        if target.is_some_and(|target| attachments.contains(&target.digest)) {
+            continue;
+        }
         let Some(image) = &entry.image else {
             refused.push(nameless(store, &entry));
             continue;

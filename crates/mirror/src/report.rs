@@ -2,6 +2,7 @@
 //! code that the images together amount to.
 
 mod notes;
+mod refused;
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use castlink_core::{
 use crate::{
     content::Digest,
     engine::Parity,
-    observe::{Destination, Shared},
+    observe::Shared,
     plan::{Action, Copy, ImageStep, Plan, Totals},
 };
 
@@ -81,23 +82,6 @@ impl Report {
             record,
             exit,
             optional,
-        });
-        line
-    }
-
-    /// Says what cannot be copied because nothing says what it is. Returns a line for people.
-    pub(crate) fn refuse(&mut self, to: &Destination, source: &str, failure: &Shared) -> String {
-        let target = to.name().to_owned();
-        let mut record = Mirrored::new(source.to_owned(), target, MirrorStatus::Failed);
-        record.error = Some(failure.info());
-        self.printer.record(&Record::Mirrored(record.clone()));
-        let line = sentence(&record);
-        self.rows.push(Row {
-            // Behind the images of the plan.
-            index: usize::MAX,
-            record,
-            exit: failure.exit(),
-            optional: false,
         });
         line
     }

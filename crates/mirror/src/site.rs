@@ -21,13 +21,14 @@ use tokio::sync::mpsc;
 
 use crate::{
     content::{Blob, Digest, Manifest},
+    digest::Hasher,
     ecr::Ecr,
     place::Place,
     registry::{
         self, Registries, Registry, Retry, Tag,
         error::{Error, Result, Subject},
     },
-    store::{self, Store},
+    store::{self, Begun, Store},
 };
 
 /// Everything that a run reads from and writes to.
@@ -214,7 +215,7 @@ impl Site {
     pub(crate) async fn tags(&self, place: &Place) -> Result<Vec<Tag>> {
         match self {
             Self::Registry(registry) => registry.tags(&place.repository).await,
-            Self::Store(_) => Ok(Vec::new()),
+            Self::Store(store) => Ok(store.tags(place)),
         }
     }
 
@@ -227,7 +228,7 @@ impl Site {
     ) -> Result<Option<Vec<Digest>>> {
         match self {
             Self::Registry(registry) => registry.referrers(repository, subject).await,
-            Self::Store(_) => Ok(Some(Vec::new())),
+            Self::Store(store) => Ok(Some(store.referrers(subject).await)),
         }
     }
 
@@ -242,6 +243,7 @@ impl Site {
             Self::Registry(registry) => {
                 registry.add_referrers(repository, subject, manifests).await
             }
+            // Listed as they are written.
             Self::Store(_) => Ok(()),
         }
     }
@@ -297,6 +299,16 @@ impl Site {
                 let upload = store.start_upload(blob).await?;
                 Ok(Started::Session(Upload::Store(Arc::clone(store), upload)))
             }
+        }
+    }
+
+    /// What is there of a blob that an earlier run was ended in; the next upload goes on with
+    /// it.
+    pub(crate) async fn begun(&self, blob: &Blob) -> Option<Begun> {
+        match self {
+            // No registry tells what it has of an upload that broke off.
+            Self::Registry(_) => None,
+            Self::Store(store) => store.begun(blob).await,
         }
     }
 
@@ -363,6 +375,22 @@ impl<'a> Download<'a> {
             Self::Registry(download) => download.start().await,
             // A file answers at once.
             Self::Store(_) => {}
+        }
+    }
+
+    /// Leaves out what is there already.
+    pub(crate) fn resume(&mut self, begun: Begun) {
+        match self {
+            Self::Registry(download) => download.resume(begun.taken, begun.hasher),
+            Self::Store(reader) => reader.resume(begun),
+        }
+    }
+
+    /// The hash of what is left out: of nothing, as a rule.
+    pub(crate) fn hasher(&mut self) -> Hasher {
+        match self {
+            Self::Registry(download) => download.hasher(),
+            Self::Store(reader) => reader.hasher(),
         }
     }
 

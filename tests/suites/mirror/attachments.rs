@@ -14,16 +14,16 @@ const BILL: &str = "application/spdx+json";
 
 /// An image with everything attached to it that can be: by tag and by reference, to the
 /// index, to a manifest in it, and to what is attached.
-struct Signed {
-    digest: String,
+pub(crate) struct Signed {
+    pub(crate) digest: String,
     child: String,
-    signature: String,
-    bill: String,
-    signed_bill: String,
+    pub(crate) signature: String,
+    pub(crate) bill: String,
+    pub(crate) signed_bill: String,
     child_bill: String,
 }
 
-async fn signed(image: &str) -> Signed {
+pub(crate) async fn signed(image: &str) -> Signed {
     let digest = seed(&[image]).await.remove(0);
     let index = seeder().manifest(image, &digest).await.unwrap();
     let child = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
@@ -42,14 +42,14 @@ async fn signed(image: &str) -> Signed {
     }
 }
 
-fn attachments(outcome: &Outcome) -> Value {
+pub(crate) fn attachments(outcome: &Outcome) -> Value {
     let mut records = outcome.records_of("mirrored").unwrap();
     assert_eq!(records.len(), 1);
     records.remove(0)["attachments"].take()
 }
 
 /// What each attached manifest names as its subject, by digest.
-fn subject(world: &World, repository: &str, digest: &str) -> Option<String> {
+pub(crate) fn subject(world: &World, repository: &str, digest: &str) -> Option<String> {
     let database = world.shared.ecr.database();
     database.repositories[repository]
         .images

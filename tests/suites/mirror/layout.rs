@@ -78,17 +78,33 @@ impl Layout {
 
     /// The digests and sizes of the layers of an image, of all its platforms.
     pub(crate) fn layers(&self, digest: &str) -> Vec<(String, u64)> {
+        self.parts(digest, &["layers"])
+    }
+
+    /// The same with the configurations.
+    pub(crate) fn blobs(&self, digest: &str) -> Vec<(String, u64)> {
+        self.parts(digest, &["layers", "config"])
+    }
+
+    fn parts(&self, digest: &str, kinds: &[&str]) -> Vec<(String, u64)> {
         let manifest: Value =
             serde_json::from_slice(&fs::read(self.blob(digest)).unwrap()).unwrap();
-        let mut layers = Vec::new();
+        let mut parts = Vec::new();
         for child in manifest["manifests"].as_array().into_iter().flatten() {
-            layers.extend(self.layers(child["digest"].as_str().unwrap()));
+            parts.extend(self.parts(child["digest"].as_str().unwrap(), kinds));
         }
-        for layer in manifest["layers"].as_array().into_iter().flatten() {
-            let digest = layer["digest"].as_str().unwrap().to_owned();
-            layers.push((digest, layer["size"].as_u64().unwrap()));
+        for kind in kinds {
+            let found = match &manifest[kind] {
+                Value::Array(many) => many.clone(),
+                Value::Null => Vec::new(),
+                one => vec![one.clone()],
+            };
+            for part in found {
+                let digest = part["digest"].as_str().unwrap().to_owned();
+                parts.push((digest, part["size"].as_u64().unwrap()));
+            }
         }
-        layers
+        parts
     }
 
     /// The names that lie beside `index.json`.

@@ -83,6 +83,27 @@ async fn killed(world: &World, images: &[&str], allowed: usize) {
     released(&world.path("carry/.castlink/lock"));
 }
 
+/// The bytes that `store` has of `blobs`, whole or begun, as far as a pull goes on with them.
+fn kept(store: &Layout, blobs: &[(String, u64)]) -> u64 {
+    let work = store.0.join(".castlink");
+    let names = Layout(work.clone()).root();
+    let of = |(digest, size): &(String, u64)| {
+        if store.blob(digest).exists() {
+            return *size;
+        }
+        let stem = digest.replace(':', "-");
+        let mut begun = names.iter().filter(|name| name.starts_with(&stem));
+        let length = begun
+            .next()
+            .map(|name| work.join(name).metadata().unwrap().len());
+        // A short beginning is not worth a thing, and the last byte always comes anew.
+        length
+            .filter(|length| *length >= 64 << 10)
+            .map_or(0, |length| length.min(size - 1))
+    };
+    blobs.iter().map(of).sum()
+}
+
 /// Waits until no process holds the lock any more.
 fn released(lock: &Path) {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -124,6 +145,69 @@ fn a_killed_pull_leaves_a_readable_store_and_is_completed() {
         assert_eq!(store.images().into_iter().collect::<Vec<_>>(), want);
         let work = Layout(world.path("carry/.castlink"));
         assert_eq!(work.root(), ["lock"], "nothing is left of the killed runs");
+    });
+}
+
+#[test]
+fn what_a_killed_pull_had_is_not_fetched_again() {
+    with_world(async |world| {
+        let image = format!("{HUB}/resumed:t1");
+        let digest = seed(&[&image]).await.remove(0);
+        world.run(&["pull", "--store", "whole", &image], 0).await;
+        let blobs = Layout(world.path("whole")).blobs(&digest);
+        let total: u64 = blobs.iter().map(|(_, size)| size).sum();
+        let store = Layout(world.path("carry"));
+        let hold = Hold::start(2_000_000).await;
+        world.configure(&hold.url, "http://127.0.0.1:9");
+        let enough = async {
+            hold.held.notified().await;
+            // What the process has been sent, it also writes.
+            while kept(&store, &blobs) < 1_000_000 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            outcome = world.mirror(&["pull", "--store", "carry", &image]).run() => {
+                panic!("ended before it was killed: {}", outcome.unwrap())
+            }
+            found = tokio::time::timeout(Duration::from_secs(30), enough) => found.unwrap(),
+        }
+        released(&world.path("carry/.castlink/lock"));
+        let kept = kept(&store, &blobs);
+        world.configure(upstream().0, "http://127.0.0.1:9");
+        let pull = ["pull", "--store", "carry", &image, "-o", "json"];
+        let outcome = world.run(&pull, 0).await;
+        let summary = &outcome.records_of("summary").unwrap()[0];
+        assert_eq!(
+            summary["counts"]["read"],
+            total - kept,
+            "{kept} of {total}: {summary}"
+        );
+        store.check();
+    });
+}
+
+#[test]
+fn a_beginning_that_is_wrong_is_fetched_again() {
+    with_world(async |world| {
+        let image = format!("{HUB}/spoilt:t1");
+        let digest = seed(&[&image]).await.remove(0);
+        world.run(&["pull", "--store", "carry", &image], 0).await;
+        let store = Layout(world.path("carry"));
+        let (layer, size) = store.layers(&digest).remove(0);
+        std::fs::remove_file(store.blob(&layer)).unwrap();
+        let begun = format!(".castlink/{}-7", layer.replace(':', "-"));
+        std::fs::write(store.0.join(begun), vec![0; 200_000]).unwrap();
+        let pull = ["pull", "--store", "carry", &image, "-o", "json"];
+        let outcome = world.run(&pull, 0).await;
+        let summary = &outcome.records_of("summary").unwrap()[0];
+        assert_eq!(
+            summary["counts"]["read"],
+            size - 200_000 + size,
+            "{summary}"
+        );
+        store.check();
+        assert_eq!(Layout(store.0.join(".castlink")).root(), ["lock"]);
     });
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::HUB;
+use super::attachments::{attachments, signed, subject};
 use super::fixture::{World, seed, statuses, with_world};
 use super::layout::Layout;
 
@@ -211,5 +212,37 @@ fn directories_that_are_no_store_are_left_alone() {
         world
             .run(&["pull", "busybox:t7", "--store", "photos/cat.png"], 2)
             .await;
+    });
+}
+
+#[test]
+fn what_is_attached_is_carried_along() {
+    with_world(async |world| {
+        let image = format!("{HUB}/carried-signed:s1");
+        let signed = signed(&image).await;
+        let pull = ["pull", "--store", "carry", &image, "-o", "json"];
+        let outcome = world.run(&pull, 0).await;
+        assert_eq!(attachments(&outcome)["copied"], 5, "{outcome}");
+        let store = carry(world);
+        let everything = store.check();
+        for digest in [&signed.signature, &signed.bill, &signed.signed_bill] {
+            assert!(everything.contains(digest), "{digest}");
+        }
+        let again = world.run(&pull, 0).await;
+        assert!(again.stderr.contains("no changes"), "{again}");
+
+        let outcome = world.run(&["push", "--store", "carry"], 0).await;
+        assert_eq!(statuses(&outcome), [(image.clone(), "copied".to_owned())]);
+        assert_eq!(attachments(&outcome)["copied"], 5, "{outcome}");
+        let repository = image.rsplit_once(':').unwrap().0;
+        assert_eq!(
+            subject(world, repository, &signed.bill),
+            Some(signed.digest)
+        );
+        let of_bill = subject(world, repository, &signed.signed_bill);
+        assert_eq!(of_bill, Some(signed.bill));
+        let mark = world.shared.journal.mark();
+        world.run(&["push", "--store", "carry"], 0).await;
+        assert_eq!(world.writes(mark), [""; 0]);
     });
 }

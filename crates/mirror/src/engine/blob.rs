@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use castlink_core::{Failure, Result};
+use castlink_core::{Failure, Result, progress::Item};
 use futures::future::join_all;
 
 use super::{Delivered, Engine, fan, slot::Setter, streams::Permit};
@@ -16,7 +16,7 @@ use crate::{
     place::Place,
     plan::{After, BlobStep, Mount},
     registry::error::{Error, Kind},
-    site::{Started, Upload},
+    site::{Download, Site, Started, Upload},
 };
 
 /// Mounts a registry may refuse before it is not asked any more.
@@ -123,6 +123,7 @@ impl Job<'_> {
             .item(&label(source, self.blob), self.blob.size);
         while !left.is_empty() {
             let mut download = origin.download(&source.repository, self.blob);
+            let resumed = self.resume(&mut download, &target, left.len(), &item).await;
             // Both ends at once: on a long line each costs as much as a megabyte.
             let opening = self.open(std::mem::take(left));
             let (opened, ()) = tokio::join!(opening, download.start());
@@ -140,6 +141,10 @@ impl Job<'_> {
                 Err(error) => {
                     item.rewind(download.taken());
                     left.extend(places.into_iter().map(Target::fresh));
+                    // What was there before may be what is wrong: once more, without it.
+                    if resumed && error.kind == Kind::Corrupt {
+                        continue;
+                    }
                     return Err(error.into_failure());
                 }
             };
@@ -153,6 +158,26 @@ impl Job<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Goes on with what the target has of the blob, when it is the only one: several would
+    /// have to have the same. True when there is something.
+    async fn resume(
+        &self,
+        download: &mut Download<'_>,
+        target: &Site,
+        targets: usize,
+        item: &Item,
+    ) -> bool {
+        if targets > 1 {
+            return false;
+        }
+        let Some(begun) = target.begun(self.blob).await else {
+            return false;
+        };
+        item.advance(begun.taken);
+        download.resume(begun);
+        true
     }
 
     fn give_up(&mut self, left: &mut Vec<Target>, failure: Failure) {

@@ -126,7 +126,7 @@ async fn pump(
 ) -> Result<()> {
     let subject = download.subject().clone();
     let blob = download.blob();
-    let mut hasher = blob.digest.hasher();
+    let mut hasher = download.hasher();
     let mut held: Option<Bytes> = None;
     while let Some(bytes) = download.next().await? {
         hasher.update(&bytes);

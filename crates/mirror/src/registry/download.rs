@@ -12,7 +12,7 @@ use super::{
     error::{Error, Kind, Result, Subject},
     retry::Backoff,
 };
-use crate::content::Blob;
+use crate::{content::Blob, digest::Hasher};
 
 /// Progress that makes up for an earlier failure; less would let a server that sends a
 /// byte per connection hold us for ever.
@@ -38,6 +38,8 @@ pub(crate) struct Download<'a> {
     failure: Option<Error>,
     /// Bytes handed out.
     offset: u64,
+    /// The hash of what was there before.
+    begun: Option<Hasher>,
     /// Bytes of the current answer to leave out: it started before `offset`.
     skip: u64,
     /// `offset` at the last failure.
@@ -71,11 +73,26 @@ impl<'a> Download<'a> {
             address: None,
             failure: None,
             offset: 0,
+            begun: None,
             skip: 0,
             failed_at: 0,
             ranges: true,
             flow: Flow::default(),
         }
+    }
+
+    /// Leaves out the first `taken` bytes, whose hash is `hasher`: they are there already.
+    pub(crate) fn resume(&mut self, taken: u64, hasher: Hasher) {
+        self.offset = taken;
+        self.failed_at = taken;
+        self.begun = Some(hasher);
+    }
+
+    /// The hash of what is left out: of nothing, as a rule.
+    pub(crate) fn hasher(&mut self) -> Hasher {
+        self.begun
+            .take()
+            .unwrap_or_else(|| self.blob.digest.hasher())
     }
 
     /// Asks for the first bytes ahead of [`Download::next`], which tells how that went.

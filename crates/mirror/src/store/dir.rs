@@ -110,6 +110,13 @@ impl Dir {
         Ok(file.into())
     }
 
+    /// The file `name`, made anew and empty.
+    pub(super) fn create(&self, name: &str) -> io::Result<File> {
+        let file = self.write(name)?;
+        file.set_len(0)?;
+        Ok(file)
+    }
+
     /// Puts a small file under `name` of `to`, whole or not at all; `temporary` is its name
     /// in this directory until then.
     pub(super) fn put(
@@ -119,8 +126,7 @@ impl Dir {
         to: &Self,
         name: &str,
     ) -> io::Result<()> {
-        let mut file = self.write(temporary)?;
-        file.set_len(0)?;
+        let mut file = self.create(temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         self.rename(temporary, to, name)

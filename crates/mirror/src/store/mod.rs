@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use castlink_core::{Failure, ImageRef};
 
-use self::{dir::Dir, index::Index};
+use self::{attached::Referrers, dir::Dir, index::Index, partial::Partials};
 use crate::{
     content::{Blob, Digest, MAX_MANIFEST_READ, Malformed, Manifest},
     place,
@@ -28,14 +28,17 @@ use crate::{
     },
 };
 
+mod attached;
 mod dir;
 mod held;
 mod index;
 mod open;
+mod partial;
 mod read;
 mod write;
 
 pub(crate) use index::Entry;
+pub(crate) use partial::Begun;
 pub(crate) use read::Reader;
 pub(crate) use write::Upload;
 
@@ -56,6 +59,10 @@ pub(crate) struct Store {
     /// Holds other processes off as long as it is open.
     _lock: Option<File>,
     index: Mutex<Index>,
+    /// What is attached to what, once somebody has asked.
+    referrers: Mutex<Option<Arc<Referrers>>>,
+    /// Blobs that earlier runs have begun.
+    partials: Mutex<Partials>,
     retry: Retry,
     serial: AtomicU64,
 }

@@ -11,7 +11,7 @@ use std::{
 use castlink_core::{Exit, Failure, Result};
 use serde::Deserialize;
 
-use super::{BLOBS, INDEX, MAX_INDEX, Store, dir::Dir, index::Index, name_of};
+use super::{BLOBS, INDEX, MAX_INDEX, Store, dir::Dir, index::Index, name_of, partial};
 use crate::registry::Retry;
 
 /// What makes a directory an OCI image layout.
@@ -78,14 +78,10 @@ impl Store {
         let lock = locked(path, work.write(LOCK).map_err(failed)?, File::try_lock)?;
         furnish(&root, &work).map_err(failed)?;
         let index = read_index(path, &root)?;
-        clear(&work).map_err(failed)?;
-        Ok(Arc::new(Self::new(
-            path,
-            Some(root),
-            Some(work),
-            Some(lock),
-            index,
-        )))
+        let partials = partial::find(&work, LOCK).map_err(failed)?;
+        let mut store = Self::new(path, Some(root), Some(work), Some(lock), index);
+        store.partials = Mutex::new(partials);
+        Ok(Arc::new(store))
     }
 
     fn new(
@@ -101,6 +97,8 @@ impl Store {
             work,
             _lock: lock,
             index: Mutex::new(index),
+            referrers: Mutex::default(),
+            partials: Mutex::default(),
             retry: Retry::new(1),
             serial: AtomicU64::new(0),
         }
@@ -185,15 +183,6 @@ fn furnish(root: &Dir, work: &Dir) -> io::Result<()> {
         work.put("marker", MARKER_TEXT, root, MARKER)?;
     }
     root.sync()
-}
-
-/// Takes away what runs left behind that were killed.
-fn clear(work: &Dir) -> io::Result<()> {
-    let names = work.names()?.into_iter().filter(|name| name != LOCK);
-    for name in names {
-        work.remove(&name)?;
-    }
-    Ok(())
 }
 
 fn unusable(path: &Path, err: io::Error) -> Failure {

@@ -2,15 +2,16 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _},
+    io::{self, Read as _, Seek as _, SeekFrom},
     sync::Arc,
 };
 
 use bytes::Bytes;
 
-use super::Store;
+use super::{Begun, Store};
 use crate::{
     content::Blob,
+    digest::Hasher,
     registry::error::{Kind, Result, Subject},
 };
 
@@ -26,6 +27,7 @@ pub(crate) struct Reader<'a> {
     subject: Subject,
     file: Option<Arc<File>>,
     taken: u64,
+    begun: Option<Hasher>,
 }
 
 impl<'a> Reader<'a> {
@@ -37,7 +39,21 @@ impl<'a> Reader<'a> {
             blob,
             file: None,
             taken: 0,
+            begun: None,
         }
+    }
+
+    /// Leaves out what is elsewhere already.
+    pub(crate) fn resume(&mut self, begun: Begun) {
+        self.taken = begun.taken;
+        self.begun = Some(begun.hasher);
+    }
+
+    /// The hash of what is left out.
+    pub(crate) fn hasher(&mut self) -> Hasher {
+        self.begun
+            .take()
+            .unwrap_or_else(|| self.blob.digest.hasher())
     }
 
     /// What is read.
@@ -82,10 +98,14 @@ impl<'a> Reader<'a> {
     }
 
     async fn open(&mut self) -> Result<Arc<File>> {
-        let digest = self.blob.digest.clone();
+        let (digest, taken) = (self.blob.digest.clone(), self.taken);
         let opened = self
             .store
-            .blocking(move |store| store.blobs(&digest)?.read(digest.hex()))
+            .blocking(move |store| {
+                let (mut file, size) = store.blobs(&digest)?.read(digest.hex())?;
+                file.seek(SeekFrom::Start(taken))?;
+                Ok((file, size))
+            })
             .await;
         let (file, size) = opened.map_err(|err| self.store.unreadable(&self.subject, err))?;
         if size != self.blob.size {

@@ -12,7 +12,12 @@ use bytes::Bytes;
 use castlink_core::ImageRef;
 use tokio::sync::mpsc;
 
-use super::{BLOBS, INDEX, Store, dir::Dir};
+use super::{
+    BLOBS, INDEX, Store,
+    dir::Dir,
+    index::Index,
+    partial::{self, WORTH},
+};
 use crate::{
     content::{Blob, Digest, Manifest},
     registry::error::{Error, Kind, Result, Subject},
@@ -26,6 +31,8 @@ const ALGORITHMS: [&str; 2] = ["sha256", "sha512"];
 pub(crate) struct Upload {
     file: File,
     temporary: String,
+    /// Bytes that are in it already.
+    taken: u64,
     subject: Subject,
 }
 
@@ -37,20 +44,25 @@ impl Upload {
 }
 
 impl Store {
-    /// Begins to write a blob.
+    /// Begins to write a blob, or goes on where [`Store::begun`] said.
     pub(crate) async fn start_upload(self: &Arc<Self>, blob: &Blob) -> Result<Upload> {
         let subject = self.subject(blob.digest.short().to_owned());
-        let temporary = format!(
-            "{}-{}",
-            blob.digest.short().replace(':', "-"),
-            self.serial()
-        );
-        let name = temporary.clone();
-        let opened = self.blocking(move |store| store.work()?.write(&name)).await;
-        let file = opened.map_err(|err| self.unwritable(&subject, err))?;
+        let (file, temporary, taken) = match self.taken_up(&blob.digest) {
+            Some(taken_up) => taken_up,
+            None => {
+                let temporary = partial::name(&blob.digest, self.serial());
+                let name = temporary.clone();
+                let opened = self
+                    .blocking(move |store| store.work()?.create(&name))
+                    .await;
+                let file = opened.map_err(|err| self.unwritable(&subject, err))?;
+                (file, temporary, 0)
+            }
+        };
         Ok(Upload {
             file,
             temporary,
+            taken,
             subject,
         })
     }
@@ -70,15 +82,17 @@ impl Store {
         let Upload {
             file,
             temporary,
+            taken,
             subject,
         } = upload;
         let blob = blob.clone();
         let written = self
             .blocking(move |store| {
-                let whole = drain(file, &blob, frames)?;
+                let written = drain(file, taken, &blob, frames)?;
+                let whole = written == blob.size;
                 if whole {
                     store.keep(&temporary, &blob.digest)?;
-                } else {
+                } else if written < WORTH {
                     store.work()?.remove(&temporary)?;
                 }
                 Ok(whole)
@@ -118,9 +132,12 @@ impl Store {
             self.write_content(manifest).map_err(failed)?;
         }
         match name {
-            Some(name) => self.give_name(name, manifest).map_err(failed),
+            Some(name) => self.change(|index| index.set(name, manifest)),
+            // Whoever reads a store finds it by looking for what names its subject.
+            None if manifest.subject.is_some() => self.change(|index| index.list(manifest)),
             None => Ok(()),
         }
+        .map_err(failed)
     }
 
     fn write_content(&self, manifest: &Manifest) -> io::Result<()> {
@@ -131,7 +148,7 @@ impl Store {
     }
 
     /// Replaces `index.json`, after everything it refers to.
-    fn give_name(&self, name: &ImageRef, manifest: &Manifest) -> io::Result<()> {
+    fn change(&self, change: impl FnOnce(&mut Index)) -> io::Result<()> {
         let root = self.root()?;
         let blobs = root.child(BLOBS)?;
         for algorithm in ALGORITHMS {
@@ -141,11 +158,14 @@ impl Store {
                 Err(err) => return Err(err),
             }
         }
-        let mut index = self.index();
-        index.set(name, manifest);
         let temporary = format!("index-{}", self.serial());
-        self.work()?.put(&temporary, &index.bytes(), root, INDEX)?;
-        root.sync()
+        let mut index = self.index();
+        change(&mut index);
+        let written = self.work()?.put(&temporary, &index.bytes(), root, INDEX);
+        // Whoever reads referrers waits for the index: never the other way round.
+        drop(index);
+        self.forget_referrers();
+        written.and_then(|()| root.sync())
     }
 
     fn keep(&self, temporary: &str, digest: &Digest) -> io::Result<()> {
@@ -162,7 +182,7 @@ impl Store {
         self.root.as_ref().ok_or_else(read_only)
     }
 
-    fn work(&self) -> io::Result<&Dir> {
+    pub(super) fn work(&self) -> io::Result<&Dir> {
         self.work.as_ref().ok_or_else(read_only)
     }
 }
@@ -171,17 +191,25 @@ fn read_only() -> io::Error {
     io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "opened for reading")
 }
 
-/// True when the whole blob came and is safely on the disk.
-fn drain(mut file: File, blob: &Blob, mut frames: mpsc::Receiver<Bytes>) -> io::Result<bool> {
-    let mut written = 0;
+/// Writes behind the bytes that are there; returns how many there are then. All of them are
+/// safely on the disk.
+fn drain(
+    mut file: File,
+    taken: u64,
+    blob: &Blob,
+    mut frames: mpsc::Receiver<Bytes>,
+) -> io::Result<u64> {
+    let mut written = taken;
     while let Some(frame) = frames.blocking_recv() {
         file.write_all(&frame)?;
         written += frame.len() as u64;
     }
     // Nothing can be kept back of an empty blob.
-    let whole = written == blob.size && (written > 0 || blob.digest.matches(&[]));
-    if whole {
+    if blob.size == 0 && !blob.digest.matches(&[]) {
+        return Err(io::Error::other("an empty blob has another digest"));
+    }
+    if written == blob.size {
         file.sync_all()?;
     }
-    Ok(whole)
+    Ok(written)
 }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use regex::bytes::Regex;
 use semver::{BuildMetadata, Prerelease, Version, VersionReq};
 
-use crate::registry::Tag;
+use crate::{attached::is_derived, registry::Tag};
 
 /// What is wanted.
 #[derive(Debug, Default)]
@@ -133,20 +133,6 @@ fn version(tag: &str) -> Option<Version> {
 fn number(text: &str) -> Option<u64> {
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     if plain { text.parse().ok() } else { None }
-}
-
-/// The tags under which signatures, attestations and referrers are found.
-fn is_derived(tag: &str) -> bool {
-    let Some((algorithm, rest)) = tag.split_once('-') else {
-        return false;
-    };
-    let length = match algorithm {
-        "sha256" => 64,
-        "sha512" => 128,
-        _ => return false,
-    };
-    let digits = rest.split('.').next().unwrap_or_default();
-    digits.len() == length && digits.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 type Versioned = (Option<Version>, Tag);
