@@ -109,7 +109,7 @@ leave() {
 }
 
 # The security group.
-group=$(ec2 describe-security-groups --filters "Name=vpc-id,Values=$vpc" '{"Name":"group-name","Values":["castlink-endpoints-vpc-1"]}' \
+group=$(ec2 describe-security-groups --filters "Name=vpc-id,Values=$vpc" 'Name=group-name,Values=castlink-endpoints-vpc-1' \
   --query 'SecurityGroups[0].GroupId')
 if [[ $group == None ]]; then
   group=$(ec2 create-security-group --vpc-id "$vpc" --group-name 'castlink-endpoints-vpc-1' --description 'castlink: HTTPS from vpc-1 to the CAST AI endpoints' \
