@@ -9,6 +9,7 @@ use crate::{
     Exit, Failure, Printer, Result,
     cli::OutputArgs,
     config::{Config, Loaded},
+    memory,
     record::{Record, Summary},
 };
 
@@ -80,6 +81,7 @@ impl Outcome {
 
 /// Parses the command line, runs `body`, and reports how it ended.
 pub fn run<C: Command>(body: impl AsyncFnOnce(C, Context) -> Result<Outcome>) -> ExitCode {
+    memory::one_arena();
     let command = C::parse();
     let printer = Printer::new(command.output(), command.is_stage());
     let start = Instant::now();

@@ -45,8 +45,10 @@ use crate::{
 pub(crate) use attach::Parity;
 pub(crate) use tally::Tally;
 
-/// ECR's default quota of PutImage: ten a second for the whole account and region.
-const PUT_IMAGE: (u32, Duration) = (10, Duration::from_millis(100));
+/// ECR's default quota of PutImage is ten a second, with a burst of ten, for the whole account
+/// and region. Two of the burst are left: requests are not counted in the rhythm in which they
+/// are sent, and each that comes early costs another one.
+const PUT_IMAGE: (u32, Duration) = (8, Duration::from_millis(100));
 
 /// Repositories created at once.
 const CREATING: usize = 8;
