@@ -88,6 +88,7 @@ fn only_the_network_commands_link_aws_sdk_ec2() {
     let metadata = metadata();
     for package in [
         "castlink-aws",
+        "castlink-registry",
         "castlink-mirror",
         "castlink-upgrade",
         "castlink",
@@ -110,6 +111,31 @@ fn only_the_network_commands_link_aws_sdk_ec2() {
             "{}",
             package.name
         );
+    }
+}
+
+#[test]
+fn the_registry_crate_is_for_those_who_ask_registries() {
+    let metadata = metadata();
+    let linked = links(&metadata, "castlink-registry");
+    for forbidden in ["kube", "castlink-ec2"] {
+        assert!(!linked.contains(forbidden), "it links {forbidden}");
+    }
+    for package in metadata.workspace_packages() {
+        let mut direct = package.dependencies.iter();
+        if direct.any(|dep| dep.name == "aws-sdk-ecr") {
+            let name = package.name.as_str();
+            assert!(
+                ["castlink-registry", "castlink-tests"].contains(&name),
+                "{name} speaks to ECR by itself"
+            );
+        }
+    }
+    for package in ["castlink", "castlink-tag", "castlink-endpoints", "xtask"] {
+        let linked = links(&metadata, package);
+        for forbidden in ["castlink-registry", "aws-sdk-ecr"] {
+            assert!(!linked.contains(forbidden), "{package} links {forbidden}");
+        }
     }
 }
 

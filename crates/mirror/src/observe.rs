@@ -17,13 +17,13 @@ use futures::{StreamExt as _, stream};
 use crate::{
     attached::Attached,
     content::{Digest, Tree},
-    ecr::{Drift, Settings, Template},
+    ecr::{Drift, Selector, Settings, Template},
     input::Request,
     place::{Address, Place},
     platform::Selection,
     site::Sites,
     source::{self, Known, Origin, Resolved, Tags},
-    target::{self, Holdings, Mounting, Selector},
+    target::{self, Holdings, Mounting},
     upkeep,
 };
 

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ecr::types::ImageIdentifier;
 use castlink_core::Result;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
     content::{Blob, Digest, Manifest},
-    ecr::{Held, Mutability},
+    ecr::{Held, Mutability, Selector},
     place::Address,
     registry::{
         Registry,
@@ -46,15 +45,6 @@ pub(crate) enum Mounting {
     AfterImage,
 }
 
-/// What to ask a repository for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Selector {
-    /// A tag.
-    Tag(String),
-    /// A manifest.
-    Digest(Digest),
-}
-
 /// Which of `selectors` the repository holds; none when it does not exist.
 pub(crate) async fn manifests(
     site: &Site,
@@ -66,13 +56,7 @@ pub(crate) async fn manifests(
         Site::Registry(registry) => registry,
     };
     match registry.ecr() {
-        Some(ecr) => {
-            ecr.images(
-                repository,
-                &selectors.iter().map(Selector::id).collect::<Vec<_>>(),
-            )
-            .await
-        }
+        Some(ecr) => ecr.images(repository, &selectors).await,
         None => heads(registry, repository, selectors)
             .await
             .map(Some)
@@ -162,23 +146,6 @@ async fn heads(
         }
     }
     Ok(held)
-}
-
-impl Selector {
-    fn text(&self) -> &str {
-        match self {
-            Self::Tag(tag) => tag,
-            Self::Digest(digest) => digest.as_str(),
-        }
-    }
-
-    fn id(&self) -> ImageIdentifier {
-        let id = ImageIdentifier::builder();
-        match self {
-            Self::Tag(tag) => id.image_tag(tag).build(),
-            Self::Digest(digest) => id.image_digest(digest.as_str()).build(),
-        }
-    }
 }
 
 impl Holdings {

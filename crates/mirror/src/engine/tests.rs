@@ -18,13 +18,11 @@ use super::{Tally, run};
 use crate::{
     content::Digest,
     input::Request,
+    liar::{Asked, HOST, Liar, Reply, config},
     observe::{Depth, Destination, Observation, Scope, observe},
     plan::{Action, Plan, plan},
     platform::Selection,
-    registry::{
-        Registries,
-        liar::{Asked, HOST, Liar, Reply, config},
-    },
+    registry::Registries,
     site::Sites,
 };
 

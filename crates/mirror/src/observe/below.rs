@@ -12,9 +12,10 @@ use futures::future::join_all;
 use super::{Observed, Shared};
 use crate::{
     content::{Blob, Digest, Tree},
+    ecr::Selector,
     place::Place,
     site::Sites,
-    target::{self, Holdings, Mounting, Selector},
+    target::{self, Holdings, Mounting},
 };
 
 type Targets = BTreeMap<Place, Result<Holdings, Shared>>;

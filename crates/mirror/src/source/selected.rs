@@ -181,10 +181,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        registry::{
-            Registries,
-            liar::{HOST, Liar, config},
-        },
+        liar::{HOST, Liar, config},
+        registry::Registries,
         source::fetch,
     };
 

@@ -9,8 +9,7 @@ use std::{
 use super::Store;
 use crate::{
     content::{Blob, Digest, Manifest},
-    ecr::Held,
-    target::Selector,
+    ecr::{Held, Selector},
 };
 
 /// The most manifests below one name that are looked at.

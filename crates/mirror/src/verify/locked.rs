@@ -13,11 +13,12 @@ use super::{
 use crate::{
     apply::World,
     content::{Blob, Digest, Manifest},
+    ecr::Selector,
     input::Request,
     place::Address,
     registry::error::Error,
     site::{Site, Sites},
-    target::{self, Selector},
+    target,
 };
 
 /// Images looked at together; the registries' own limits bound the requests.

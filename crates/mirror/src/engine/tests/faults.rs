@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::*;
-use crate::registry::liar::Framing;
+use crate::liar::Framing;
 
 /// More than the sockets' buffers hold: an upload is under way before its end.
 const LARGE: usize = 12_000_000;

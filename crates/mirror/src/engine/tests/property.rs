@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
-use crate::registry::liar::Lie;
+use crate::liar::Lie;
 
 const SOURCES: [&str; 2] = [HOST, "other.example"];
 const TARGETS: [&str; 2] = [TARGET, "second.example"];

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::registry::{
-    Registries,
+use crate::{
     liar::{Asked, HOST, Liar, Reply, config},
+    registry::Registries,
 };
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
