@@ -1,5 +1,6 @@
 //! `castlink-endpoints plan` beside the AWS CLI asking the same questions of the same
 //! gate. The CLI starts anew for each of them, and that is what a script of it costs.
+//! And `apply`, where every endpoint is pending for a while: six should take as long as one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,6 +23,12 @@ use crate::{awscli, process};
 /// How many times faster than the CLI.
 const BAR: f64 = 5.0;
 
+/// How long an endpoint is pending while `apply` is measured, in milliseconds.
+const PENDING_MS: u64 = 10_000;
+
+/// Seconds in which `apply` makes all of them.
+const APPLY_BAR: f64 = 12.0;
+
 /// Measures and prints; an error when the bar is missed.
 ///
 /// # Errors
@@ -37,10 +44,13 @@ pub fn run(args: &Endpoints) -> Result<()> {
         let network = Network::create(&gate.url).await?;
         let site = Site {
             dir: dir.path(),
-            journal: shared.journal,
+            journal: shared.journal.clone(),
             env: environment(&gate.url, &cli, dir.path())?,
         };
-        compare(&site, &network.vpc, args.repeat).await
+        compare(&site, &network.vpc, args.repeat).await?;
+        let slow = |knobs: &mut Knobs| knobs.endpoint_pending_ms = PENDING_MS;
+        shared.panel.set(slow);
+        make(&site, &network.vpc).await
     })
 }
 
@@ -58,7 +68,7 @@ struct Rounds {
 }
 
 async fn compare(site: &Site<'_>, vpc: &str, repeat: u32) -> Result<()> {
-    let plan = vec![plan(vpc)?];
+    let plan = vec![command("plan", vpc)?];
     let (mut ours, mut theirs) = (Rounds::default(), Rounds::default());
     let mut calls = Vec::new();
     for round in 1..=repeat {
@@ -76,6 +86,28 @@ async fn compare(site: &Site<'_>, vpc: &str, repeat: u32) -> Result<()> {
         theirs.actions
     );
     report(&ours, &theirs)
+}
+
+/// Makes the endpoints, all new, and prints how long that took.
+async fn make(site: &Site<'_>, vpc: &str) -> Result<()> {
+    say("making the endpoints");
+    let mut rounds = Rounds::default();
+    site.measure(&[command("apply", vpc)?], &mut rounds).await?;
+    let made = rounds
+        .actions
+        .iter()
+        .filter(|one| *one == "CreateVpcEndpoint");
+    let (made, taken) = (made.count(), rounds.used[0].wall_s);
+    print(&format!(
+        "castlink-endpoints apply: {made} endpoints, each pending for {} s, in {taken:.2} s, {} calls (bar: {APPLY_BAR} s)\n",
+        PENDING_MS / 1_000,
+        rounds.actions.len()
+    ))?;
+    ensure!(
+        taken < APPLY_BAR,
+        "castlink-endpoints apply took {taken:.1} s"
+    );
+    Ok(())
 }
 
 fn report(ours: &Rounds, theirs: &Rounds) -> Result<()> {
@@ -141,10 +173,10 @@ impl Site<'_> {
     }
 }
 
-fn plan(vpc: &str) -> Result<Vec<String>> {
+fn command(verb: &str, vpc: &str) -> Result<Vec<String>> {
     let program = process::binary("castlink-endpoints")?;
     let program = program.to_str().context("a path that is no text")?;
-    Ok([program, "plan", "--vpc", vpc].map(str::to_owned).into())
+    Ok([program, verb, "--vpc", vpc].map(str::to_owned).into())
 }
 
 /// The same questions as calls of the CLI.
