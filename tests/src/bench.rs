@@ -21,6 +21,7 @@ pub mod proxy;
 mod report;
 pub mod site;
 pub mod tools;
+pub mod upgrade;
 
 use std::io::{self, Write as _};
 

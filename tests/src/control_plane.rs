@@ -105,6 +105,21 @@ impl ControlPlane {
         Ok(path)
     }
 
+    /// An HTTP client with the certificate of `user`, optionally in `group`.
+    ///
+    /// # Errors
+    /// When the certificate cannot be signed.
+    pub fn http_for(&self, user: &str, group: Option<&str>) -> Result<reqwest::Client> {
+        let Pair { cert, key } = self.authority.client_cert(user, group)?;
+        let identity = reqwest::Identity::from_pem(format!("{cert}{key}").as_bytes())?;
+        let ca = reqwest::Certificate::from_pem(self.authority.pair().cert.as_bytes())?;
+        Ok(reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([ca])
+            .identity(identity)
+            .build()?)
+    }
+
     /// A client with the administrator's rights.
     ///
     /// # Errors

@@ -112,6 +112,11 @@ impl Kubelets {
         self.faults.send_replace(faults);
     }
 
+    /// Changes some of the faults and leaves the others in force.
+    pub fn change_faults(&self, change: impl FnOnce(&mut Faults)) {
+        self.faults.send_modify(change);
+    }
+
     /// The nodes.
     #[must_use]
     pub fn nodes(&self) -> &[NodeSpec] {

@@ -1,5 +1,6 @@
 //! Real servers for the sandbox and the test suites.
 
+pub mod api_gate;
 pub mod aws_gate;
 pub mod aws_stack;
 pub mod awscli;

@@ -3,9 +3,17 @@
 
 #[path = "upgrade/harness.rs"]
 mod harness;
+#[path = "upgrade/interrupted.rs"]
+mod interrupted;
+#[path = "upgrade/nodes.rs"]
+mod nodes;
+#[path = "upgrade/notes.rs"]
+mod notes;
 #[path = "upgrade/refusals.rs"]
 mod refusals;
 #[path = "upgrade/rollbacks.rs"]
 mod rollbacks;
 #[path = "upgrade/rollouts.rs"]
 mod rollouts;
+#[path = "upgrade/waiting.rs"]
+mod waiting;

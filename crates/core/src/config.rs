@@ -153,6 +153,26 @@ pub struct Upgrade {
     /// Seconds a finished rollout is watched for crashes.
     #[serde(deserialize_with = "seconds")]
     pub soak: u64,
+    /// How long a workload that was taken back may need to settle: a budget of its own,
+    /// whatever the rollout before it used up.
+    #[serde(deserialize_with = "seconds")]
+    pub rollback_timeout: u64,
+    /// What nodes that are not ready mean for a rollout.
+    pub not_ready_nodes: NotReadyNodes,
+    /// Runs to remember for `rollback`, per cluster and namespace.
+    #[serde(deserialize_with = "at_least_one")]
+    pub keep_runs: usize,
+}
+
+/// What nodes that are not ready mean for a rollout.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum NotReadyNodes {
+    /// A rollout is complete without their pods, which follow when the nodes are back
+    #[default]
+    Ignore,
+    /// A rollout waits for them, until its time is up
+    Wait,
 }
 
 /// How to reach one registry.
@@ -230,8 +250,11 @@ impl Default for Upgrade {
     fn default() -> Self {
         Self {
             timeout: 600,
-            parallel: 8,
-            soak: 5,
+            parallel: 16,
+            soak: 10,
+            rollback_timeout: 120,
+            not_ready_nodes: NotReadyNodes::default(),
+            keep_runs: 20,
         }
     }
 }

@@ -10,6 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod board;
+mod layout;
+
+pub use board::{Board, Line};
+
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 

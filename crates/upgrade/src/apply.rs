@@ -1,29 +1,20 @@
 //! The verbs `plan` and `apply`, and the sequence that `apply` and `rollback` share:
 //! preflight, journal, rollouts, verification, report.
 
-use std::{
-    collections::HashSet,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashSet;
 
-use castlink_core::{
-    Context, Exit, Result,
-    app::Outcome,
-    progress::{Progress, Unit},
-    record::{Change, ChangeStatus},
-};
-
-use tokio::sync::Semaphore;
+use castlink_core::{Context, Exit, Result, app::Outcome, record::ChangeStatus};
 
 use crate::{
     args::{ApplyArgs, PlanArgs, Rollback, RolloutArgs, SourceArgs},
     ended::{Direction, Ended},
     engine::Engine,
-    journal::Journal,
+    interrupt::{self, RESUME, Stop},
     mapping::Mapping,
+    notes::Notes,
     plan::{Action, Plan, Step, Trust, plan},
     report,
-    rollout::{Limits, watch::World},
+    rollout::watch::World,
     session::Session,
     workload::Workload,
 };
@@ -34,6 +25,7 @@ pub(crate) struct Execution<'a> {
     pub(crate) direction: Direction,
     pub(crate) rollout: &'a RolloutArgs,
     pub(crate) rollback: Rollback,
+    pub(crate) stop: &'a Stop,
 }
 
 /// `plan`: shows what would change.
@@ -46,19 +38,24 @@ pub(crate) async fn plan_only(args: PlanArgs, context: &Context) -> Result<Outco
         () if args.exit_code && !plan.is_empty() => Exit::Pending,
         () => Exit::Done,
     };
-    Ok(report::counted(exit, &plan, &[]))
+    Ok(counted(exit, &plan, &[], &session))
 }
 
 /// `apply`: makes the changes.
 pub(crate) async fn run(args: ApplyArgs, context: &Context) -> Result<Outcome> {
-    let (session, plan, _) = prepare(&args.source, context, Trust::Copied).await?;
-    let execution = Execution {
-        verb: "apply",
-        direction: Direction::Forward,
-        rollout: &args.rollout,
-        rollback: args.rollout.rollback,
-    };
-    execute(&session, plan, &execution).await
+    interrupt::heeding(async |stop| {
+        let prepared = prepare(&args.source, context, Trust::Copied);
+        let (session, plan, _) = stop.or(prepared).await?;
+        let execution = Execution {
+            verb: "apply",
+            direction: Direction::Forward,
+            rollout: &args.rollout,
+            rollback: args.rollout.rollback,
+            stop,
+        };
+        execute(&session, plan, &execution).await
+    })
+    .await
 }
 
 async fn prepare<'a>(
@@ -86,28 +83,44 @@ pub(crate) async fn execute(
     report::left_alone(&plan, session.printer());
     if plan.is_empty() {
         report::nothing_to_do(&plan, session.printer());
-        return Ok(report::counted(left_alone(&plan), &plan, &[]));
+        return Ok(counted(left_alone(&plan), &plan, &[], session));
     }
-    session.cluster.check_rights(&plan).await?;
-    let (accepted, mut ended) = dry_run(session, &plan, how.direction).await;
-    let mut run = None;
-    let mut journal = None;
-    if !accepted.is_empty() {
-        let opened = open_journal(session, &accepted, how)?;
-        run = Some(opened.dir.clone()).filter(|_| how.direction == Direction::Forward);
-        journal = Some(opened);
-    }
+    let preflight = async {
+        session.cluster.check_rights(&plan).await?;
+        Ok(dry_run(session, &plan, how.direction).await)
+    };
+    let (accepted, mut ended) = how.stop.or(preflight).await?;
+    let notes = match accepted.as_slice() {
+        [] => None,
+        steps => {
+            let opening = Notes::open(session, how.verb, steps, how.rollout);
+            Some(how.stop.or(opening).await?)
+        }
+    };
+    let handle = notes.as_ref().map(Notes::handle);
     let steps: Vec<Step> = accepted
         .into_iter()
         .chain(plan.watches().cloned())
         .collect();
+    let mut interrupted = false;
     if !steps.is_empty() {
-        ended.extend(roll(session, steps, how, journal).await?);
+        let (rolled, asked) = roll(session, steps, how, notes).await?;
+        ended.extend(rolled);
+        interrupted = asked;
     }
-    report::ended(&plan, &ended, how.direction, session.printer());
-    report::journal(run.as_deref(), &ended, session.printer());
+    report::ended(&plan, &ended, how.direction, session);
+    if interrupted {
+        session.printer().failure(&interrupt::failure(RESUME));
+        return Ok(counted(Exit::Interrupted, &plan, &ended, session));
+    }
+    let handle = handle.filter(|_| how.direction == Direction::Forward);
+    report::way_back(handle.as_deref(), &ended, session.printer());
     let exits = ended.iter().map(|one| one.exit).chain([left_alone(&plan)]);
-    Ok(report::counted(worst(exits), &plan, &ended))
+    Ok(counted(worst(exits), &plan, &ended, session))
+}
+
+fn counted(exit: Exit, plan: &Plan, ended: &[Ended], session: &Session<'_>) -> Outcome {
+    report::counted(exit, plan, ended).count("requests", session.cluster.requests())
 }
 
 /// Separates what the server would refuse from what it accepts.
@@ -133,59 +146,29 @@ async fn dry_run(
     (accepted, ended)
 }
 
-/// A journal that holds what is going to be done: before any of it is.
-fn open_journal(session: &Session<'_>, steps: &[Step], how: &Execution<'_>) -> Result<Journal> {
-    let mut journal = Journal::create(how.rollout.run_dir.as_deref(), &session.cluster, how.verb)?;
-    journal.write(
-        steps
-            .iter()
-            .flat_map(|step| step.changes(ChangeStatus::Planned, None)),
-    )?;
-    session
-        .printer()
-        .detail(format!("journal: {}", journal.dir.display()));
-    Ok(journal)
-}
-
-/// The patches and their rollouts, then a second look.
+/// The patches and their rollouts, then a second look. True when it was interrupted.
 async fn roll(
     session: &Session<'_>,
     steps: Vec<Step>,
     how: &Execution<'_>,
-    journal: Option<Journal>,
-) -> Result<Vec<Ended>> {
+    notes: Option<Notes>,
+) -> Result<(Vec<Ended>, bool)> {
     let kinds: HashSet<_> = steps.iter().map(|step| step.id.kind).collect();
     let world = World::follow(&session.cluster, &session.seen, &kinds);
-    let count = steps.len() as u64;
-    let progress = Progress::start(session.printer(), "rollouts", Unit::Items, count, count);
-    let settings = &session.context.config.upgrade;
-    let engine = Engine {
-        cluster: &session.cluster,
-        world: &world,
-        limits: Limits::of(settings),
-        slots: Semaphore::new(settings.parallel.max(1)),
-        rollback: how.rollback,
-        direction: how.direction,
-        progress: &progress,
-        journal: journal.map(Mutex::new),
+    let board = report::board(&steps, session.printer());
+    let engine = Engine::new(session, &world, &board, notes.as_ref(), how);
+    let (mut ended, interrupted) = tokio::select! {
+        ended = engine.run(steps.clone()) => (ended, false),
+        () = how.stop.asked() => (engine.so_far(&steps), true),
     };
-    let mut ended = engine.run(steps).await;
-    let journal = engine.journal;
-    drop(progress);
-    verify(session, &mut ended).await;
-    if let Some(journal) = journal {
-        let mut journal = journal.into_inner().unwrap_or_else(PoisonError::into_inner);
-        journal.write(endings(&ended))?;
+    drop(board);
+    if !interrupted {
+        verify(session, &mut ended).await;
     }
-    Ok(ended)
-}
-
-/// What the journal says at the end about everything this run set out to change.
-fn endings(ended: &[Ended]) -> impl Iterator<Item = Change> {
-    ended
-        .iter()
-        .filter(|one| !one.step.is_watch())
-        .flat_map(|one| one.step.changes(one.status, one.error.as_ref()))
+    if let Some(notes) = notes {
+        notes.close(&ended).await?;
+    }
+    Ok((ended, interrupted))
 }
 
 /// Observes again: is what was written still there?

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use castlink_core::{
     app::Command,
     cli::{self, KubeArgs, OutputArgs},
-    config::Config,
+    config::{Config, NotReadyNodes},
     reference::Layout,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -49,6 +49,9 @@ pub(crate) enum Verb {
     )]
     Status(StatusArgs),
     /// Put back what a run changed, where nobody has changed it since
+    ///
+    /// Runs are remembered on the host that made them and in the namespace (ConfigMap
+    /// castlink-runs), so that any host can put them back.
     #[command(after_help = "\
         Examples:\n\
         \x20 castlink-upgrade rollback\n\
@@ -109,12 +112,18 @@ pub(crate) struct RolloutArgs {
     /// How long one rollout may take [default: 10m]
     #[arg(long, value_parser = cli::duration, value_name = "DURATION")]
     timeout: Option<Duration>,
-    /// Rollouts under way at once [default: 8]
+    /// Rollouts under way at once [default: 16]
     #[arg(long, value_name = "N")]
     parallel: Option<usize>,
-    /// How long a finished rollout is watched for crashes [default: 5s]
+    /// How long a finished rollout is watched for crashes [default: 10s]
     #[arg(long, value_parser = cli::duration, value_name = "DURATION")]
     soak: Option<Duration>,
+    /// How long a workload that is put back may need to settle [default: 2m]
+    #[arg(long, value_parser = cli::duration, value_name = "DURATION")]
+    rollback_timeout: Option<Duration>,
+    /// What nodes that are not ready mean for a rollout [default: ignore]
+    #[arg(long, value_enum, value_name = "POLICY")]
+    not_ready_nodes: Option<NotReadyNodes>,
     /// Where the journal of this run goes [default: a new directory below
     /// $XDG_STATE_HOME/castlink/runs]
     #[arg(long, value_name = "DIR")]
@@ -166,6 +175,12 @@ impl RolloutArgs {
         if let Some(soak) = self.soak {
             upgrade.soak = soak.as_secs();
         }
+        if let Some(timeout) = self.rollback_timeout {
+            upgrade.rollback_timeout = timeout.as_secs();
+        }
+        if let Some(policy) = self.not_ready_nodes {
+            upgrade.not_ready_nodes = policy;
+        }
     }
 }
 
@@ -204,13 +219,8 @@ impl Command for Cli {
         }
     }
 
-    fn after_interrupt(&self) -> &'static str {
-        match self.verb {
-            Verb::Apply(_) => {
-                "run it again to complete it, or `castlink-upgrade rollback last` to put back what it changed"
-            }
-            _ => "run it again: it does only what is missing",
-        }
+    fn handles_interrupt(&self) -> bool {
+        matches!(self.verb, Verb::Apply(_) | Verb::Rollback(_))
     }
 }
 

@@ -1,14 +1,23 @@
 //! The connection to one cluster: which kubeconfig and context, with deadlines, and the
 //! one place where an error of the API becomes a failure with an exit code and a hint.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use castlink_core::{Failure, Result, config, printer::Printer};
 use kube::{
     Api, Client,
     api::DynamicObject,
+    client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
+
+use tower::util::MapRequestLayer;
 
 use crate::workload::Kind;
 
@@ -27,6 +36,7 @@ pub(crate) struct Cluster {
     /// The URL of the API server.
     pub(crate) server: String,
     pub(crate) namespace: String,
+    requests: Arc<AtomicU64>,
 }
 
 impl Cluster {
@@ -46,7 +56,8 @@ impl Cluster {
             "cluster: context {context}, {server}, namespace {}",
             settings.namespace
         ));
-        let client = Client::try_from(config).map_err(|err| {
+        let requests = Arc::new(AtomicU64::new(0));
+        let client = counting(config, &requests).map_err(|err| {
             Failure::usage(format!(
                 "the kubeconfig of context {context} cannot be used"
             ))
@@ -57,7 +68,13 @@ impl Cluster {
             context,
             server,
             namespace: settings.namespace.clone(),
+            requests,
         })
+    }
+
+    /// How many requests were sent so far; a watch is one for as long as it lasts.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
     }
 
     /// The resources of `kind` in the namespace.
@@ -89,6 +106,16 @@ impl Cluster {
         ))
         .hint("check the VPN or bastion, `--context`, and HTTPS_PROXY/NO_PROXY")
     }
+}
+
+/// A client that counts what it sends.
+fn counting(config: kube::Config, requests: &Arc<AtomicU64>) -> kube::Result<Client> {
+    let requests = Arc::clone(requests);
+    let layer = MapRequestLayer::new(move |request: http::Request<kube::client::Body>| {
+        requests.fetch_add(1, Relaxed);
+        request
+    });
+    Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
 }
 
 /// What the API server's answer means. Its message names the user, the verb and the resource.

@@ -9,7 +9,7 @@ use castlink_core::{
 
 use crate::{
     plan::Step,
-    rollout::verdict::{Look, readiness},
+    rollout::verdict::{Look, standing},
 };
 
 /// Where a step leads.
@@ -58,13 +58,12 @@ impl fmt::Display for Health {
 
 impl Health {
     pub(crate) fn of(look: &Look<'_>) -> Self {
-        let pods = look.object.filter(|_| look.id.kind.rolls());
         let late = look
             .pods
             .iter()
             .filter(|pod| !pod.ready && !pod.terminating);
         Self {
-            pods: pods.map(|object| readiness(look.id.kind, &object.data)),
+            pods: standing(look).map(|at| (at.ready, at.desired)),
             trouble: late
                 .flat_map(|pod| &pod.troubles)
                 .map(|trouble| trouble.reason.clone())
@@ -109,7 +108,8 @@ impl Ended {
             ChangeStatus::Applied => "patched",
             ChangeStatus::RolledBack => "rolled back",
             ChangeStatus::Unchanged => "unchanged",
-            ChangeStatus::Planned | ChangeStatus::Skipped => "skipped",
+            ChangeStatus::Planned => "not reached",
+            ChangeStatus::Skipped => "skipped",
             ChangeStatus::Failed => "failed",
         }
     }

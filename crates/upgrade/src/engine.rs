@@ -3,55 +3,95 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use castlink_core::{
     Exit,
-    progress::{Item, Progress},
-    record::{Change, ChangeStatus, ErrorInfo},
+    config::NotReadyNodes,
+    progress::{Board, Line},
+    record::{ChangeStatus, ErrorInfo},
 };
 use futures::{StreamExt, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
+    apply::Execution,
     args::Rollback,
     client::Cluster,
     ended::{Direction, Ended, Health, error, partial, refused},
-    journal::{Journal, unfinished},
+    journal::unfinished,
+    notes::Notes,
     patch::Mode,
     plan::Step,
+    report,
     rollout::{
         End, Limits,
         cause::Pulls,
         wait_for,
         watch::{Goal, World},
     },
+    session::Session,
     workload::{Id, Kind},
 };
 
-/// How long a restored workload is watched: it ran on these images before, or it did not.
-const SETTLE: Duration = Duration::from_secs(60);
-
 /// Runs steps against one cluster.
 pub(crate) struct Engine<'a> {
-    pub(crate) cluster: &'a Cluster,
-    pub(crate) world: &'a World,
-    pub(crate) limits: Limits,
-    /// Rollouts under way at once. A complete one that is only watched holds no slot.
-    pub(crate) slots: Semaphore,
-    pub(crate) rollback: Rollback,
-    pub(crate) direction: Direction,
-    pub(crate) progress: &'a Progress,
+    cluster: &'a Cluster,
+    world: &'a World,
+    board: &'a Board,
     /// Hears of every patch and of every ending at once; absent when nothing is patched.
-    pub(crate) journal: Option<Mutex<Journal>>,
+    notes: Option<&'a Notes>,
+    limits: Limits,
+    rollback_timeout: Duration,
+    not_ready: NotReadyNodes,
+    /// Rollouts under way at once. A complete one that is only watched holds no slot.
+    slots: Semaphore,
+    parallel: u32,
+    rollback: Rollback,
+    direction: Direction,
+    /// How far each step has come, for the case that the run is interrupted.
+    reached: Mutex<BTreeMap<Id, Reached>>,
+}
+
+/// How far a step has come.
+enum Reached {
+    /// The patch may be made or not.
+    Patching,
+    Patched,
+    Ended(Box<Ended>),
 }
 
 /// What became of a step, what it asks the process to return, and a note for people.
 type Ending = (ChangeStatus, Exit, String);
 
-impl Engine<'_> {
+impl<'a> Engine<'a> {
+    pub(crate) fn new(
+        session: &'a Session<'_>,
+        world: &'a World,
+        board: &'a Board,
+        notes: Option<&'a Notes>,
+        how: &Execution<'_>,
+    ) -> Self {
+        let settings = &session.context.config.upgrade;
+        let parallel = settings.parallel.clamp(1, 1000);
+        Self {
+            cluster: &session.cluster,
+            world,
+            board,
+            notes,
+            limits: Limits::of(settings),
+            rollback_timeout: Duration::from_secs(settings.rollback_timeout),
+            not_ready: settings.not_ready_nodes,
+            slots: Semaphore::new(parallel),
+            parallel: u32::try_from(parallel).unwrap_or(1),
+            rollback: how.rollback,
+            direction: how.direction,
+            reached: Mutex::default(),
+        }
+    }
+
     /// Runs all `steps`: as many rollouts at once as there are slots, started in order.
     pub(crate) async fn run(&self, steps: Vec<Step>) -> Vec<Ended> {
         let count = steps.len();
@@ -72,14 +112,64 @@ impl Engine<'_> {
         ended
     }
 
+    /// What is known of `steps` when the run is interrupted.
+    pub(crate) fn so_far(&self, steps: &[Step]) -> Vec<Ended> {
+        let reached = self.reached();
+        let mut ended: Vec<Ended> = steps
+            .iter()
+            .map(|step| match reached.get(&step.id) {
+                Some(Reached::Ended(ended)) => (**ended).clone(),
+                other => self.interrupted(step, other),
+            })
+            .collect();
+        ended.sort_by(|a, b| a.step.id.cmp(&b.step.id));
+        ended
+    }
+
+    fn interrupted(&self, step: &Step, reached: Option<&Reached>) -> Ended {
+        let (status, note) = match reached {
+            _ if step.is_watch() => (ChangeStatus::Unchanged, "its rollout goes on by itself"),
+            None => (ChangeStatus::Planned, ""),
+            Some(Reached::Patching) => (ChangeStatus::Planned, "or perhaps it was, just now"),
+            Some(_) => (ChangeStatus::Applied, "its rollout goes on by itself"),
+        };
+        let health = self.health(&step.id);
+        Ended {
+            step: step.clone(),
+            status,
+            exit: Exit::Interrupted,
+            error: Some(unfinished()),
+            note: note.into(),
+            took: Duration::ZERO,
+            before: Health::default(),
+            after: health,
+            direction: self.direction,
+            unpullable: Vec::new(),
+        }
+    }
+
+    fn reached(&self) -> MutexGuard<'_, BTreeMap<Id, Reached>> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mark(&self, id: &Id, reached: Reached) {
+        self.reached().insert(id.clone(), reached);
+    }
+
+    /// A slot; a step that goes alone takes all of them, and those after it wait until its
+    /// rollout is complete.
+    async fn slot(&self, step: &Step) -> Option<SemaphorePermit<'_>> {
+        let wide = if step.goes_alone() { self.parallel } else { 1 };
+        self.slots.acquire_many(wide).await.ok()
+    }
+
     async fn step(&self, step: Step) -> Ended {
-        let slot = self.slots.acquire().await.ok();
-        let item = self.progress.item(&step.id.to_string(), 1);
+        let slot = self.slot(&step).await;
+        let line = self.board.begin(&step.id.to_string());
         let start = Instant::now();
         let before = self.health(&step.id);
         let mut unpullable = Vec::new();
-        let (status, exit, note) = self.forward(&step, slot, &item, &mut unpullable).await;
-        item.advance(1);
+        let (status, exit, note) = self.forward(&step, slot, &line, &mut unpullable).await;
         let ended = Ended {
             error: error(exit, &note),
             after: self.health(&step.id),
@@ -92,19 +182,21 @@ impl Engine<'_> {
             direction: self.direction,
             unpullable,
         };
-        self.note(&ended.step, ended.status, ended.error.as_ref());
-        drop(item);
-        self.progress.finished(&ended);
+        line.end(ended.word());
+        self.end(&ended);
+        self.board.finished(&ended);
         ended
     }
 
-    /// Writes a line into the journal. A disk that does not take it is told at the end,
-    /// when all endings are written again.
+    /// Notes an ending.
+    fn end(&self, ended: &Ended) {
+        self.note(&ended.step, ended.status, ended.error.as_ref());
+        self.mark(&ended.step.id, Reached::Ended(Box::new(ended.clone())));
+    }
+
     fn note(&self, step: &Step, status: ChangeStatus, error: Option<&ErrorInfo>) {
-        if let Some(journal) = self.journal.as_ref().filter(|_| !step.is_watch()) {
-            let changes: Vec<Change> = step.changes(status, error);
-            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
-            let _told_later = journal.write(changes);
+        if let Some(notes) = self.notes {
+            notes.add(step, status, error);
         }
     }
 
@@ -113,12 +205,14 @@ impl Engine<'_> {
         &self,
         step: &Step,
         slot: Option<SemaphorePermit<'_>>,
-        item: &Item,
+        line: &Line,
         unpullable: &mut Vec<String>,
     ) -> Ending {
         if step.is_watch() {
-            return self.watch_only(step, 0, slot, item, unpullable).await;
+            return self.watch_only(step, 0, slot, line, unpullable).await;
         }
+        line.say("patching");
+        self.mark(&step.id, Reached::Patching);
         let patched = self
             .cluster
             .patch(&step.id, step.replacements(), Mode::Real)
@@ -127,10 +221,11 @@ impl Engine<'_> {
             Ok(patched) => patched,
             Err(failure) => return refused(&failure),
         };
+        self.mark(&step.id, Reached::Patched);
         if !patched.changed {
             let generation = patched.generation;
             return self
-                .in_place(step, generation, slot, item, unpullable)
+                .in_place(step, generation, slot, line, unpullable)
                 .await;
         }
         self.note(step, ChangeStatus::Applied, Some(&unfinished()));
@@ -141,7 +236,7 @@ impl Engine<'_> {
                 self.limits,
                 self.direction,
                 slot,
-                item,
+                line,
             )
             .await;
         *unpullable = self.unpullable(step, &end);
@@ -149,15 +244,13 @@ impl Engine<'_> {
             End::Done(note) => (ChangeStatus::Applied, Exit::Done, note.unwrap_or_default()),
             End::Unfinished(text) => (ChangeStatus::Failed, Exit::Partial, text),
             End::Overruled(text) => (ChangeStatus::Failed, Exit::Conflict, text),
-            End::Failed(text) if self.direction == Direction::Back => (
-                ChangeStatus::Applied,
-                Exit::Partial,
-                format!("it does not run on its old images: {text}"),
-            ),
+            End::Failed(text) if self.direction == Direction::Back => {
+                (ChangeStatus::Applied, Exit::Partial, on_old_images(&text))
+            }
             End::Failed(text) if self.rollback == Rollback::None => {
                 (ChangeStatus::Failed, Exit::Partial, text)
             }
-            End::Failed(text) => self.take_back(step, text, item).await,
+            End::Failed(text) => self.take_back(step, text, line).await,
         }
     }
 
@@ -167,14 +260,14 @@ impl Engine<'_> {
         step: &Step,
         generation: i64,
         slot: Option<SemaphorePermit<'_>>,
-        item: &Item,
+        line: &Line,
         unpullable: &mut Vec<String>,
     ) -> Ending {
         if self.direction == Direction::Back || !step.id.kind.rolls() {
             let note = "in place already".into();
             return (ChangeStatus::Unchanged, Exit::Done, note);
         }
-        self.watch_only(step, generation, slot, item, unpullable)
+        self.watch_only(step, generation, slot, line, unpullable)
             .await
     }
 
@@ -184,11 +277,11 @@ impl Engine<'_> {
         step: &Step,
         generation: i64,
         slot: Option<SemaphorePermit<'_>>,
-        item: &Item,
+        line: &Line,
         unpullable: &mut Vec<String>,
     ) -> Ending {
         let end = self
-            .wait(step, generation, self.limits, self.direction, slot, item)
+            .wait(step, generation, self.limits, self.direction, slot, line)
             .await;
         *unpullable = self.unpullable(step, &end);
         match end {
@@ -199,6 +292,9 @@ impl Engine<'_> {
             ),
             End::Overruled(text) => (ChangeStatus::Failed, Exit::Conflict, text),
             End::Unfinished(text) => (ChangeStatus::Failed, Exit::Partial, text),
+            End::Failed(text) if self.direction == Direction::Back => {
+                (ChangeStatus::Unchanged, Exit::Partial, on_old_images(&text))
+            }
             End::Failed(text) => (
                 ChangeStatus::Failed,
                 Exit::Partial,
@@ -230,7 +326,7 @@ impl Engine<'_> {
         limits: Limits,
         direction: Direction,
         slot: Option<SemaphorePermit<'_>>,
-        item: &Item,
+        line: &Line,
     ) -> End {
         if !step.id.kind.rolls() {
             let note =
@@ -246,16 +342,17 @@ impl Engine<'_> {
             } else {
                 Pulls::Refused
             },
+            not_ready: self.not_ready,
         };
-        wait_for(self.cluster, self.world, &goal, limits, slot, |text| {
-            item.say(text)
+        wait_for(self.cluster, self.world, &goal, limits, slot, |text, at| {
+            report::show(line, text, at);
         })
         .await
     }
 
     /// Restores the references of one workload, where they are still ours.
-    async fn take_back(&self, step: &Step, why: String, item: &Item) -> Ending {
-        item.say(format!("rolling back: {why}"));
+    async fn take_back(&self, step: &Step, why: String, line: &Line) -> Ending {
+        line.say(&format!("rolling back: {why}"));
         let back = step.reversed();
         let patched = match self
             .cluster
@@ -269,7 +366,7 @@ impl Engine<'_> {
             }
         };
         let limits = Limits {
-            timeout: SETTLE.min(self.limits.timeout),
+            timeout: self.rollback_timeout,
             soak: Duration::ZERO,
         };
         let text = match self
@@ -279,7 +376,7 @@ impl Engine<'_> {
                 limits,
                 Direction::Back,
                 None,
-                item,
+                line,
             )
             .await
         {
@@ -291,16 +388,15 @@ impl Engine<'_> {
         (ChangeStatus::RolledBack, Exit::RolledBack, text)
     }
 
-    /// Takes back what succeeded, last first.
+    /// Takes back what succeeded: patched in reverse order, waited for together.
     async fn take_back_all(&self, ended: &mut [Ended]) {
-        for one in ended
-            .iter_mut()
-            .rev()
-            .filter(|one| one.status == ChangeStatus::Applied)
-        {
-            let why = "another workload failed".to_owned();
-            self.take_back_late(one, why).await;
-        }
+        let applied = |one: &&mut Ended| one.status == ChangeStatus::Applied;
+        let steps = stream::iter(ended.iter_mut().rev().filter(applied));
+        steps
+            .for_each_concurrent(self.slots.available_permits().max(1), |one| {
+                self.take_back_late(one, "another workload failed".to_owned())
+            })
+            .await;
     }
 
     /// Takes back the CronJobs whose images other workloads of this run could not pull:
@@ -321,11 +417,12 @@ impl Engine<'_> {
 
     /// Takes back a step that had succeeded by itself.
     async fn take_back_late(&self, one: &mut Ended, why: String) {
-        let item = self.progress.item(&one.step.id.to_string(), 0);
-        (one.status, one.exit, one.note) = self.take_back(&one.step, why, &item).await;
+        let line = self.board.begin(&one.step.id.to_string());
+        (one.status, one.exit, one.note) = self.take_back(&one.step, why, &line).await;
         one.error = error(one.exit, &one.note);
         one.after = self.health(&one.step.id);
-        self.note(&one.step, one.status, one.error.as_ref());
+        line.end(one.word());
+        self.end(one);
     }
 
     fn health(&self, id: &Id) -> Health {
@@ -340,7 +437,12 @@ fn goal(id: &Id) -> Goal {
         generation: 0,
         wanted: Vec::new(),
         pulls: Pulls::Refused,
+        not_ready: NotReadyNodes::default(),
     }
+}
+
+fn on_old_images(why: &str) -> String {
+    format!("it does not run on its old images: {why}")
 }
 
 /// Changed, and nothing of its own can tell whether it runs.

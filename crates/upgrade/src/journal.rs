@@ -1,9 +1,10 @@
-//! The journal of a run: what was going to be changed, written before the first patch,
-//! and what became of it. It decides nothing in a later run; it is for people and for
-//! `rollback`.
+//! The journal of a run on this host: what was going to be changed, written before the
+//! first patch, and what became of it. It decides nothing in a later run; it is for people
+//! and for `rollback`. What the cluster keeps of runs is in `ledger`.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::{self, File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
@@ -17,7 +18,7 @@ use castlink_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::client::Cluster;
+use crate::{client::Cluster, ledger::Entry, lock::who};
 
 const JOURNAL: &str = "journal.jsonl";
 const HEADER: &str = "run.json";
@@ -29,7 +30,13 @@ const UNFINISHED: &str = "unfinished";
 /// Where and when a run was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Header {
-    castlink: u32,
+    pub(crate) castlink: u32,
+    /// The name of the run, the same on this host and in the cluster. Sorts by time.
+    #[serde(default)]
+    pub(crate) run: String,
+    /// `user@host`.
+    #[serde(default)]
+    pub(crate) by: String,
     /// `apply` or `rollback`.
     pub(crate) verb: String,
     pub(crate) namespace: String,
@@ -37,6 +44,23 @@ pub(crate) struct Header {
     pub(crate) server: String,
     /// UTC, with fractions of a second: as text it sorts by time.
     pub(crate) started: String,
+}
+
+impl Header {
+    /// The header of a run that begins now.
+    pub(crate) fn now(cluster: &Cluster, verb: &str) -> Self {
+        let started = jiff::Timestamp::now();
+        Self {
+            castlink: castlink_core::record::VERSION,
+            run: name(started, &cluster.namespace),
+            by: who(),
+            verb: verb.into(),
+            namespace: cluster.namespace.clone(),
+            context: cluster.context.clone(),
+            server: cluster.server.clone(),
+            started: started.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string(),
+        }
+    }
 }
 
 /// An open journal.
@@ -51,21 +75,12 @@ impl Journal {
     ///
     /// # Errors
     /// Exit 2 when the directory cannot be written: nothing is changed without a journal.
-    pub(crate) fn create(dir: Option<&Path>, cluster: &Cluster, verb: &str) -> Result<Self> {
-        let started = jiff::Timestamp::now();
+    pub(crate) fn create(dir: Option<&Path>, header: &Header) -> Result<Self> {
         let dir = match dir {
             Some(dir) => dir.to_path_buf(),
-            None => runs()?.join(name(started, &cluster.namespace)),
+            None => runs()?.join(&header.run),
         };
-        let header = Header {
-            castlink: castlink_core::record::VERSION,
-            verb: verb.into(),
-            namespace: cluster.namespace.clone(),
-            context: cluster.context.clone(),
-            server: cluster.server.clone(),
-            started: started.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string(),
-        };
-        let file = open(&dir, &header).map_err(|err| {
+        let file = open(&dir, header).map_err(|err| {
             Failure::usage(format!(
                 "the journal in {} cannot be written, so nothing is changed",
                 dir.display()
@@ -133,34 +148,60 @@ fn runs() -> Result<PathBuf> {
     })
 }
 
+/// Where a run is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Host,
+    Cluster,
+    Both,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "this host",
+            Self::Cluster => "cluster",
+            Self::Both => "both",
+        })
+    }
+}
+
 /// A run that was made earlier.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) name: String,
     pub(crate) header: Header,
+    pub(crate) place: Place,
     changes: Vec<Change>,
+    intended: Vec<Change>,
 }
 
 impl Run {
-    /// The run called `text`: `last` (the last `apply` of the namespace of `here`), a name,
-    /// or a directory.
+    /// The run in the directory `text`, when that is one.
+    pub(crate) fn in_directory(text: &str) -> Option<Result<Self>> {
+        let is = text.contains('/') || Path::new(text).join(JOURNAL).is_file();
+        is.then(|| Self::read(Path::new(text)))
+    }
+
+    /// Of `all`, the run called `text`: `last` (the last `apply` of the namespace of `here`)
+    /// or a name.
     ///
     /// # Errors
-    /// Exit 2 when there is none, or its journal cannot be read.
-    pub(crate) fn find(text: &str, here: &Cluster) -> Result<Self> {
-        if text.contains('/') || Path::new(text).join(JOURNAL).is_file() {
-            return Self::read(Path::new(text));
-        }
-        let all = Self::all()?;
+    /// Exit 2 when there is none.
+    pub(crate) fn find(all: &[Self], text: &str, here: &Cluster) -> Result<Self> {
         if text == "last" {
-            return last(&all, &here.server, &here.namespace)
+            return last(all, &here.server, &here.namespace)
                 .cloned()
                 .ok_or_else(|| no_last(here));
         }
-        let wanted = all.iter().find(|run| run.name == text);
+        let wanted = all.iter().find(|run| run.is_called(text));
         wanted.cloned().ok_or_else(|| {
             let names: Vec<&str> = all.iter().map(|run| run.name.as_str()).collect();
-            let failure = Failure::usage(format!("there is no run `{text}` in {}", shown(runs())));
+            let failure = Failure::usage(format!(
+                "there is no run `{text}` in {} or in namespace {}",
+                shown(runs()),
+                here.namespace
+            ));
             match nearest(text, &names) {
                 Some(near) => failure.hint(format!("did you mean `{near}`?")),
                 None => failure.hint("`castlink-upgrade rollback` without a name lists the runs"),
@@ -182,6 +223,37 @@ impl Run {
             .collect();
         all.sort_by(|a, b| a.key().cmp(&b.key()));
         Ok(all)
+    }
+
+    /// The runs of this host and those of the cluster, each once, oldest first.
+    pub(crate) fn merged(host: Vec<Self>, cluster: Vec<Self>) -> Vec<Self> {
+        let mut all = host;
+        for run in cluster {
+            match all
+                .iter_mut()
+                .find(|known| known.header.run == run.header.run)
+            {
+                Some(known) => known.place = Place::Both,
+                None => all.push(run),
+            }
+        }
+        all.sort_by(|a, b| a.key().cmp(&b.key()));
+        all
+    }
+
+    /// A run as the cluster remembers it: everything in it was to be changed.
+    pub(crate) fn noted(entry: Entry) -> Self {
+        Self {
+            name: entry.header.run.clone(),
+            header: entry.header,
+            place: Place::Cluster,
+            intended: entry.changes.clone(),
+            changes: entry.changes,
+        }
+    }
+
+    fn is_called(&self, text: &str) -> bool {
+        self.name == text || self.header.run == text
     }
 
     /// Names come from several programs and do not sort by time.
@@ -210,22 +282,29 @@ impl Run {
         let name = dir
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
-        Ok(Self {
-            name: name.unwrap_or_default(),
+        Ok(Self::read_back(
+            name.unwrap_or_default(),
             header,
-            changes: changes.collect(),
-        })
+            changes.collect(),
+        ))
+    }
+
+    fn read_back(name: String, header: Header, changes: Vec<Change>) -> Self {
+        let planned = |change: &&Change| change.status == ChangeStatus::Planned;
+        Self {
+            name,
+            header,
+            place: Place::Host,
+            intended: changes.iter().filter(planned).cloned().collect(),
+            changes,
+        }
     }
 
     /// What the run set out to change: by resource and field, the first value before and the
     /// last value after. What is really there now decides what a rollback does.
     pub(crate) fn intended(&self) -> Vec<Change> {
         let mut all: BTreeMap<(&str, &str), Change> = BTreeMap::new();
-        for change in self
-            .changes
-            .iter()
-            .filter(|change| change.status == ChangeStatus::Planned)
-        {
+        for change in &self.intended {
             all.entry((&change.resource, &change.field))
                 .and_modify(|first| first.to.clone_from(&change.to))
                 .or_insert_with(|| change.clone());
@@ -262,12 +341,43 @@ impl Run {
     }
 }
 
-/// The last `apply` on `server` in `namespace`.
+/// The last `apply` on `server` in `namespace`. What the cluster itself remembers is of this
+/// cluster, by whatever name it was reached.
 fn last<'a>(all: &'a [Run], server: &str, namespace: &str) -> Option<&'a Run> {
     all.iter().rev().find(|run| {
         let header = &run.header;
-        header.verb == "apply" && header.server == server && header.namespace == namespace
+        let here = run.place != Place::Host || header.server == server;
+        header.verb == "apply" && here && header.namespace == namespace
     })
+}
+
+/// Removes the journals of all but the newest `keep` runs of each cluster and namespace, of
+/// those whose directories this program has named. Best effort: it is only tidying up.
+pub(crate) fn prune(keep: usize) {
+    let (Ok(dir), Ok(all)) = (runs(), Run::all()) else {
+        return;
+    };
+    for run in surplus(&all, keep) {
+        let dir = dir.join(&run.name);
+        for file in [HEADER, JOURNAL] {
+            let _gone_already = fs::remove_file(dir.join(file));
+        }
+        let _holds_something_else = fs::remove_dir(&dir);
+    }
+}
+
+/// The runs that are not among the newest `keep` of their cluster and namespace.
+fn surplus(all: &[Run], keep: usize) -> Vec<&Run> {
+    let mut seen: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let newest_first = all.iter().rev().filter(|run| run.name == run.header.run);
+    newest_first
+        .filter(|run| {
+            let header = &run.header;
+            let count = seen.entry((&header.server, &header.namespace)).or_default();
+            *count += 1;
+            *count > keep
+        })
+        .collect()
 }
 
 fn no_last(here: &Cluster) -> Failure {

@@ -17,6 +17,8 @@ fn change(field: &str, from: &str, to: &str, status: ChangeStatus) -> Change {
 fn header() -> Header {
     Header {
         castlink: 1,
+        run: "20260101T000000Z-castai-agent-1".into(),
+        by: "ann@laptop".into(),
         verb: "apply".into(),
         namespace: "castai-agent".into(),
         context: "prod".into(),
@@ -56,11 +58,7 @@ fn a_journal_reads_back_even_when_cut_short() {
 }
 
 fn run(name: &str, changes: Vec<Change>) -> Run {
-    Run {
-        name: name.into(),
-        header: header(),
-        changes,
-    }
+    Run::read_back(name.into(), header(), changes)
 }
 
 #[test]
@@ -119,4 +117,67 @@ fn a_missing_run_is_a_usage_error() {
         Run::read(Path::new("/nowhere/at/all")).unwrap_err().exit(),
         castlink_core::Exit::Usage
     );
+}
+
+#[test]
+fn runs_of_the_host_and_of_the_cluster_are_one_list() {
+    let mut here = run(
+        "a-directory",
+        vec![change("a", "1", "2", ChangeStatus::Planned)],
+    );
+    here.header.run = "first".into();
+    let noted = |name: &str, started: &str| {
+        let header = Header {
+            run: name.into(),
+            server: "https://through-a-tunnel".into(),
+            started: started.into(),
+            ..header()
+        };
+        let change = change("b", "1", "2", ChangeStatus::Applied);
+        Run::noted(Entry {
+            header,
+            ended: true,
+            changes: vec![change],
+        })
+    };
+    let cluster = vec![
+        noted("first", "2026-01-01 00:00:00"),
+        noted("second", "2026-01-02"),
+    ];
+    let all = Run::merged(vec![here], cluster);
+    let found: Vec<_> = all
+        .iter()
+        .map(|run| (run.name.as_str(), run.place))
+        .collect();
+    assert_eq!(
+        found,
+        [("a-directory", Place::Both), ("second", Place::Cluster)]
+    );
+    assert!(all[0].is_called("first") && all[0].is_called("a-directory"));
+    // It ended, and can be put back all the same.
+    assert_eq!(all[1].intended().len(), 1);
+    let last = last(&all, "https://x", "castai-agent").unwrap();
+    assert_eq!(last.name, "second", "whatever the server is called");
+}
+
+#[test]
+fn the_newest_runs_of_each_namespace_stay() {
+    let named = |name: &str, namespace: &str| {
+        let mut run = run(name, Vec::new());
+        (run.header.run, run.header.namespace) = (name.into(), namespace.into());
+        run
+    };
+    let mut all = vec![
+        named("1", "a"),
+        named("2", "b"),
+        named("3", "a"),
+        named("4", "a"),
+    ];
+    // A directory that somebody else has named is not ours to remove.
+    all.insert(0, run("chosen", Vec::new()));
+    let gone: Vec<_> = surplus(&all, 2)
+        .iter()
+        .map(|run| run.name.as_str())
+        .collect();
+    assert_eq!(gone, ["1"]);
 }

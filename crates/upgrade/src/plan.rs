@@ -102,6 +102,12 @@ impl Step {
         matches!(self.action, Action::Watch { .. })
     }
 
+    /// True for a workload that installs others: it is rolled out before they are touched,
+    /// so that its new version does not find them half way.
+    pub(crate) fn goes_alone(&self) -> bool {
+        self.id.name.starts_with(OPERATOR)
+    }
+
     /// The references wanted, by slot.
     pub(crate) fn wanted(&self) -> Vec<(Slot, String)> {
         let fields = match &self.action {
@@ -181,7 +187,7 @@ pub(crate) fn plan(seen: &Observed, mapping: &Mapping, trust: Trust) -> Plan {
             action: action(workload, seen, mapping, trust),
         })
         .collect();
-    steps.sort_by_key(|step| (!step.id.name.starts_with(OPERATOR), step.id.clone()));
+    steps.sort_by_key(|step| (!step.goes_alone(), step.id.clone()));
     Plan { steps }
 }
 
@@ -218,7 +224,7 @@ fn action(workload: &Workload, seen: &Observed, mapping: &Mapping, trust: Trust)
 }
 
 /// Nothing to patch; do the references run as well?
-fn in_place(workload: &Workload, seen: &Observed) -> Action {
+pub(crate) fn in_place(workload: &Workload, seen: &Observed) -> Action {
     let pods: Vec<&PodView> = seen
         .pods
         .iter()

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
 use crate::workload::{Id, Kind, Slot};
 
@@ -24,6 +24,8 @@ pub(crate) struct PodView {
     pub(crate) restarts: i32,
     /// The references its spec holds.
     pub(crate) images: Vec<(Slot, String)>,
+    /// The digests that its containers were started from, as far as the runtime tells.
+    pub(crate) digests: Vec<(Slot, String)>,
     pub(crate) troubles: Vec<Trouble>,
     /// Why the scheduler finds no node for it.
     pub(crate) unschedulable: Option<String>,
@@ -69,6 +71,7 @@ impl PodView {
             terminating: metadata.deletion_timestamp.is_some(),
             restarts: statuses().map(|status| status.restart_count).sum(),
             images: images(pod),
+            digests: digests(&status),
             troubles: statuses().filter_map(trouble).collect(),
             unschedulable: condition(pod, "PodScheduled", "False"),
         }
@@ -156,6 +159,21 @@ fn images(pod: &Pod) -> Vec<(Slot, String)> {
                 .collect()
         },
     )
+}
+
+/// `REPOSITORY@DIGEST` is what a runtime shows of an image that was pulled.
+fn digests(status: &PodStatus) -> Vec<(Slot, String)> {
+    let of = |all: &Option<Vec<ContainerStatus>>, slot: fn(String) -> Slot| -> Vec<_> {
+        let all = all.iter().flatten();
+        all.filter_map(|one| {
+            let (_, digest) = one.image_id.rsplit_once('@')?;
+            Some((slot(one.name.clone()), digest.to_owned()))
+        })
+        .collect()
+    };
+    let mut all = of(&status.init_container_statuses, Slot::Init);
+    all.extend(of(&status.container_statuses, Slot::Container));
+    all
 }
 
 /// Waiting for anything but its turn, or ended with an error.

@@ -1,11 +1,12 @@
 //! What people and pipes see of a plan and of its endings.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, time::Duration};
 
 use castlink_core::{
     Exit, Printer,
     app::Outcome,
     printer::{count, symbol, table},
+    progress::{Board, Line},
     record::{ChangeStatus, ErrorInfo, Record},
 };
 
@@ -13,6 +14,7 @@ use crate::{
     ended::{Direction, Ended},
     owner,
     plan::{Action, Plan, Replacement, Step},
+    rollout::verdict::Standing,
     session::Session,
 };
 
@@ -143,8 +145,46 @@ pub(crate) fn nothing_to_do(plan: &Plan, printer: &Printer) {
     );
 }
 
+/// The live table of `steps`.
+pub(crate) fn board(steps: &[Step], printer: &Printer) -> Board {
+    const HEAD: [&str; 4] = ["WORKLOAD", "CHANGE", "UPDATED", "READY"];
+    let rows = steps
+        .iter()
+        .map(|step| vec![step.id.to_string(), what(step)]);
+    Board::start(printer, "rollouts", &HEAD, rows.collect())
+}
+
+/// What is changed, in a few characters: `agent:v0.161.1`, `3 images`.
+fn what(step: &Step) -> String {
+    match step.wanted().as_slice() {
+        [] => String::new(),
+        [(_, image)] => short(image),
+        [(_, first), rest @ ..] if rest.iter().all(|(_, image)| image == first) => short(first),
+        all => count(all.len(), "image"),
+    }
+}
+
+/// The last part of a reference, without most of its digest.
+fn short(image: &str) -> String {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    match name.split_once("@sha256:") {
+        Some((name, digest)) => format!("{name}@{}", digest.get(..8).unwrap_or(digest)),
+        None => name.to_owned(),
+    }
+}
+
+/// Shows how a rollout stands.
+pub(crate) fn show(line: &Line, text: &str, at: Option<Standing>) {
+    line.say(text);
+    if let Some(at) = at {
+        line.show(2, format!("{}/{}", at.updated, at.desired));
+        line.show(3, format!("{}/{}", at.ready, at.desired));
+    }
+}
+
 /// The endings: a table of before and after, and the records.
-pub(crate) fn ended(plan: &Plan, ended: &[Ended], direction: Direction, printer: &Printer) {
+pub(crate) fn ended(plan: &Plan, ended: &[Ended], direction: Direction, session: &Session<'_>) {
+    let printer = session.printer();
     let head = ["WORKLOAD", "BEFORE", "AFTER", "TIME", "RESULT"]
         .map(String::from)
         .to_vec();
@@ -156,14 +196,14 @@ pub(crate) fn ended(plan: &Plan, ended: &[Ended], direction: Direction, printer:
         }
     }
     for one in ended.iter().filter(|one| one.exit != Exit::Done) {
-        printer.line(format!(
-            "{} {} {}: {}",
-            symbol('!'),
-            one.step.id,
-            one.word(),
-            one.note
-        ));
+        let note = match one.note.as_str() {
+            "" => String::new(),
+            note => format!(": {note}"),
+        };
+        let (mark, id, word) = (symbol('!'), &one.step.id, one.word());
+        printer.line(format!("{mark} {id} {word}{note}"));
     }
+    printer.line(sum(ended, session));
     if direction == Direction::Back {
         return;
     }
@@ -190,13 +230,32 @@ fn row(one: &Ended) -> Vec<String> {
     ]
 }
 
+/// `9 rolled out, 1 rolled back; 57 requests to the API server`.
+fn sum(ended: &[Ended], session: &Session<'_>) -> String {
+    let mut words: BTreeMap<&str, usize> = BTreeMap::new();
+    for one in ended {
+        *words.entry(one.word()).or_default() += 1;
+    }
+    let words: Vec<String> = words
+        .iter()
+        .map(|(word, number)| format!("{number} {word}"))
+        .collect();
+    let longest = ended.iter().map(|one| one.took).max();
+    format!(
+        "{}; the longest took {:.1} s; {} to the API server",
+        words.join(", "),
+        longest.unwrap_or(Duration::ZERO).as_secs_f64(),
+        count(
+            usize::try_from(session.cluster.requests()).unwrap_or(0),
+            "request"
+        ),
+    )
+}
+
 /// How to undo a run, when it changed something.
-pub(crate) fn journal(run: Option<&Path>, ended: &[Ended], printer: &Printer) {
+pub(crate) fn way_back(run: Option<&str>, ended: &[Ended], printer: &Printer) {
     if let Some(run) = run.filter(|_| ended.iter().any(|one| one.status == ChangeStatus::Applied)) {
-        printer.note(format!(
-            "to put it back: castlink-upgrade rollback {}",
-            run.display()
-        ));
+        printer.note(format!("to put it back: castlink-upgrade rollback {run}"));
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use castlink_core::{
-    Context, Exit, Failure, Result,
+    Context, Exit, Failure, Printer, Result,
     app::Outcome,
     printer::{Output, table},
     record::{Change, ChangeStatus, Record},
@@ -15,41 +15,83 @@ use crate::{
     apply::{Execution, execute},
     args::{self, RollbackArgs},
     client::Cluster,
+    cluster::Observed,
     ended::Direction,
-    journal::Run,
-    plan::{Action, Plan, Replacement, Step},
+    interrupt::{self, Stop},
+    journal::{Place, Run},
+    lock,
+    plan::{Action, Plan, Replacement, Step, in_place},
     session::Session,
     workload::{Id, Slot, Workload},
 };
 
 /// `rollback`: of a run, or the list of runs.
 pub(crate) async fn run(args: RollbackArgs, context: &Context) -> Result<Outcome> {
-    let Some(name) = &args.run else {
-        return list(context);
+    match &args.run {
+        None => list(context).await,
+        Some(name) => {
+            interrupt::heeding(async |stop| take_back(name, &args, context, stop).await).await
+        }
+    }
+}
+
+async fn take_back(
+    name: &str,
+    args: &RollbackArgs,
+    context: &Context,
+    stop: &Stop,
+) -> Result<Outcome> {
+    let prepare = async {
+        let run = find(name, context).await?;
+        let mut context = context.clone();
+        context
+            .config
+            .kube
+            .namespace
+            .clone_from(&run.header.namespace);
+        Ok((run, context))
     };
-    let here = Cluster::connect(&context.config.kube, &context.printer).await?;
-    let run = Run::find(name, &here)?;
-    let mut context = context.clone();
-    context
-        .config
-        .kube
-        .namespace
-        .clone_from(&run.header.namespace);
-    let session = Session::open(&context).await?;
+    let (run, context) = stop.or(prepare).await?;
+    let session = stop.or(Session::open(&context)).await?;
     same_cluster(&run, &session)?;
-    let plan = plan(&run.intended(), &session.seen.workloads)?;
+    let plan = plan(&run.intended(), &session.seen)?;
     let execution = Execution {
         verb: "rollback",
         direction: Direction::Back,
         rollout: &args.rollout,
         rollback: args::Rollback::None,
+        stop,
     };
     execute(&session, plan, &execution).await
 }
 
-/// Journals name workloads, and other clusters have workloads of the same names.
+/// The run of that name, remembered by this host or by the namespace.
+async fn find(name: &str, context: &Context) -> Result<Run> {
+    if let Some(run) = Run::in_directory(name) {
+        return run;
+    }
+    let here = Cluster::connect(&context.config.kube, &context.printer).await?;
+    let noted = match lock::runs(&here).await {
+        Ok(noted) => noted,
+        Err(failure) => {
+            not_asked(&failure, &context.printer);
+            Vec::new()
+        }
+    };
+    Run::find(&Run::merged(Run::all()?, noted), name, &here)
+}
+
+fn not_asked(failure: &Failure, printer: &Printer) {
+    printer.warn(format!(
+        "only the runs of this host are known: {}",
+        failure.one_line()
+    ));
+}
+
+/// Journals name workloads, and other clusters have workloads of the same names. What the
+/// cluster itself remembers is of this cluster, by whatever name it was reached.
 fn same_cluster(run: &Run, session: &Session<'_>) -> Result<()> {
-    if run.header.server == session.cluster.server {
+    if run.place != Place::Host || run.header.server == session.cluster.server {
         return Ok(());
     }
     Err(Failure::usage(format!(
@@ -63,7 +105,7 @@ fn same_cluster(run: &Run, session: &Session<'_>) -> Result<()> {
 }
 
 /// The steps that restore what `changes` recorded, given the workloads as they are.
-fn plan(changes: &[Change], now: &[Workload]) -> Result<Plan> {
+fn plan(changes: &[Change], now: &Observed) -> Result<Plan> {
     let mut by_workload: BTreeMap<Id, Vec<Replacement>> = BTreeMap::new();
     for change in changes {
         let slot = Slot::from_field(&change.field).ok_or_else(|| {
@@ -91,17 +133,22 @@ fn plan(changes: &[Change], now: &[Workload]) -> Result<Plan> {
     Ok(Plan { steps })
 }
 
-fn step(id: Id, wanted: Vec<Replacement>, now: &[Workload]) -> Step {
-    let workload = now.iter().find(|workload| workload.id == id);
+fn step(id: Id, wanted: Vec<Replacement>, now: &Observed) -> Step {
+    let workload = now.workloads.iter().find(|workload| workload.id == id);
     Step {
         owner: workload.and_then(|workload| workload.owner.clone()),
         ordered: workload.is_some_and(|workload| workload.ordered),
-        action: action(&id, wanted, workload),
+        action: action(&id, wanted, workload, now),
         id,
     }
 }
 
-fn action(id: &Id, wanted: Vec<Replacement>, workload: Option<&Workload>) -> Action {
+fn action(
+    id: &Id,
+    wanted: Vec<Replacement>,
+    workload: Option<&Workload>,
+    now: &Observed,
+) -> Action {
     let Some(workload) = workload else {
         return Action::Report {
             fields: wanted,
@@ -136,33 +183,31 @@ fn action(id: &Id, wanted: Vec<Replacement>, workload: Option<&Workload>) -> Act
         .filter(|one| literal(&one.slot) == Some(&one.from))
         .collect();
     if left.is_empty() {
-        Action::Unchanged
+        in_place(workload, now)
     } else {
         Action::Patch(left)
     }
 }
 
-fn list(context: &Context) -> Result<Outcome> {
-    let runs = Run::all()?;
+async fn list(context: &Context) -> Result<Outcome> {
+    let runs = Run::merged(Run::all()?, noted(context).await);
     if runs.is_empty() {
         context.printer.note("no runs yet");
     }
-    let mut rows = vec![
-        [
+    if context.printer.output() == Output::Text && !runs.is_empty() {
+        const HEAD: [&str; 9] = [
             "RUN",
             "STARTED (UTC)",
             "VERB",
             "NAMESPACE",
-            "CONTEXT",
+            "BY",
             "CHANGED",
             "ROLLED BACK",
             "UNFINISHED",
-        ]
-        .map(String::from)
-        .to_vec(),
-    ];
-    rows.extend(runs.iter().map(row));
-    if context.printer.output() == Output::Text && !runs.is_empty() {
+            "NOTED IN",
+        ];
+        let head = HEAD.map(String::from).to_vec();
+        let rows: Vec<_> = std::iter::once(head).chain(runs.iter().map(row)).collect();
         table(&rows)
             .iter()
             .for_each(|line| context.printer.line(line));
@@ -173,6 +218,18 @@ fn list(context: &Context) -> Result<Outcome> {
     Ok(Outcome::from(Exit::Done).count("runs", runs.len() as u64))
 }
 
+/// The runs that the namespace remembers; none, with a word about it, when it cannot be asked.
+async fn noted(context: &Context) -> Vec<Run> {
+    let ask = async {
+        let here = Cluster::connect(&context.config.kube, &context.printer).await?;
+        lock::runs(&here).await
+    };
+    ask.await.unwrap_or_else(|failure| {
+        not_asked(&failure, &context.printer);
+        Vec::new()
+    })
+}
+
 fn row(run: &Run) -> Vec<String> {
     let header = &run.header;
     vec![
@@ -180,10 +237,11 @@ fn row(run: &Run) -> Vec<String> {
         header.started.chars().take(19).collect(),
         header.verb.clone(),
         header.namespace.clone(),
-        header.context.clone(),
+        header.by.clone(),
         run.count(ChangeStatus::Applied).to_string(),
         run.count(ChangeStatus::RolledBack).to_string(),
         run.unfinished().to_string(),
+        run.place.to_string(),
     ]
 }
 
@@ -195,7 +253,7 @@ mod tests {
 
     fn workload(image: &str) -> Workload {
         let object = json!({"metadata": {"name": "web"},
-            "spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}});
+            "spec": {"replicas": 0, "template": {"spec": {"containers": [{"name": "app", "image": image}]}}}});
         Workload::new(Kind::Deployment, serde_json::from_value(object).unwrap())
     }
 
@@ -209,7 +267,12 @@ mod tests {
             status: ChangeStatus::Planned,
             error: None,
         };
-        plan(&[change], now).unwrap().steps.remove(0).action
+        let now = Observed {
+            workloads: now.to_vec(),
+            pods: Vec::new(),
+            nodes: None,
+        };
+        plan(&[change], &now).unwrap().steps.remove(0).action
     }
 
     #[test]

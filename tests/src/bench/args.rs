@@ -27,6 +27,8 @@ pub enum Verb {
     Faults(Faults),
     /// `castlink-endpoints plan` beside the AWS CLI asking the same
     Endpoints(Endpoints),
+    /// `castlink-upgrade apply` beside kubectl, one workload after the other
+    Upgrade(Upgrade),
     /// Run a job and write what it used (internal)
     #[command(hide = true)]
     Exec {
@@ -85,6 +87,23 @@ pub struct Endpoints {
     /// Rounds; in each, both have their turn
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
+}
+
+/// `upgrade`.
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    /// Rounds; in each, both have their turn
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: u32,
+    /// What pulling an image takes
+    #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
+    pub pull: f64,
+    /// Another castlink-upgrade than the one that was built with this program
+    #[arg(long, value_name = "PATH")]
+    pub castlink: Option<PathBuf>,
+    /// Write everything that was measured to a file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// Which networks.

@@ -37,6 +37,9 @@ pub struct Faults {
     /// The registry answers 403 for these images.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
+    /// The registry answers 429 for these images.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub throttle: Vec<String>,
     /// The registry does not have these images.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
@@ -72,6 +75,12 @@ impl Faults {
     #[must_use]
     pub fn denied(&self, image: &str) -> bool {
         any(&self.deny, image)
+    }
+
+    /// Whether the registry is to have no time for `image`.
+    #[must_use]
+    pub fn throttled(&self, image: &str) -> bool {
+        any(&self.throttle, image)
     }
 
     /// Whether the registry is to lack `image`.

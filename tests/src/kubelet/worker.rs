@@ -284,6 +284,9 @@ async fn pull(
     if faults.denied(image) {
         return Err(PullError::Status(name, 403));
     }
+    if faults.throttled(image) {
+        return Err(PullError::Status(name, 429));
+    }
     if faults.absent(image) {
         return Err(PullError::NotFound(name));
     }

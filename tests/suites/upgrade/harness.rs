@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use castlink_tests::api_gate::ApiGate;
 use castlink_tests::kubelet::Faults;
 use castlink_tests::mirrored::mirror;
 use castlink_tests::process::wait_until;
@@ -28,6 +29,8 @@ pub(crate) const CRASHES: &str = "ghcr.io/castlink/crashes:v1";
 pub(crate) const CRASHES_LATE: &str = "ghcr.io/castlink/hopeful:v1";
 /// Takes its time to be pulled.
 pub(crate) const SLOW: &str = "ghcr.io/castlink/slow:v1";
+/// The next release of the good one.
+pub(crate) const NEXT: &str = "ghcr.io/castlink/good:v2";
 /// In no registry at all.
 pub(crate) const NOWHERE: &str = "ghcr.io/castlink/nowhere:v1";
 
@@ -53,7 +56,12 @@ async fn start() -> Result<Stack> {
         ..Default::default()
     };
     let stack = Stack::start(options).await?;
-    mirror(&stack.aws, &[GOOD, CRASHES, CRASHES_LATE, SLOW], small).await?;
+    mirror(
+        &stack.aws,
+        &[GOOD, NEXT, CRASHES, CRASHES_LATE, SLOW],
+        small,
+    )
+    .await?;
     let part = |image: &str| image.trim_start_matches("ghcr.io/").to_owned();
     stack.cluster()?.kubelets.set_faults(Faults {
         crash: vec![part(CRASHES)],
@@ -73,7 +81,13 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) async fn new(namespace: &str) -> Result<Self> {
-        let scene = Self::existing(namespace).await?;
+        Self::existing(namespace).await?.created().await
+    }
+
+    /// Itself, once its namespace has been made.
+    pub(crate) async fn created(self) -> Result<Self> {
+        let scene = self;
+        let namespace = scene.namespace.as_str();
         let api: Api<Namespace> = Api::all(scene.client.clone());
         let object = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
         api.create(&PostParams::default(), &object).await?;
@@ -81,7 +95,11 @@ impl Scene {
     }
 
     pub(crate) async fn existing(namespace: &str) -> Result<Self> {
-        let stack = stack().await;
+        Self::on(stack().await, namespace).await
+    }
+
+    /// A namespace of any stack.
+    pub(crate) async fn on(stack: &'static Stack, namespace: &str) -> Result<Self> {
         Ok(Self {
             stack,
             client: stack.client().await?,
@@ -111,6 +129,21 @@ impl Scene {
         let lines: Vec<String> = records.iter().map(Value::to_string).collect();
         let args = [&["apply", "-", "--timeout", "60s", "-o", "json"], more].concat();
         self.upgrade(&args)?.stdin(lines.join("\n")).run().await
+    }
+
+    /// A record that makes a run replace `from` by `to`, both as they are in the ECR.
+    pub(crate) fn step(&self, from: &str, to: &str) -> Value {
+        let mut record = self.record(&self.target(from), "copied", &[]);
+        record["target"] = self.target(to).into();
+        record
+    }
+
+    /// A gate before the API server with all rights, and a kubeconfig that leads to it.
+    pub(crate) async fn gate(&self) -> Result<(ApiGate, String)> {
+        let plane = &self.stack.cluster()?.plane;
+        let gate = ApiGate::start(plane, "admin", Some("system:masters")).await?;
+        let kubeconfig = gate.kubeconfig(self.stack.dir())?.display().to_string();
+        Ok((gate, kubeconfig))
     }
 
     /// A record that says that `image` is in the ECR.

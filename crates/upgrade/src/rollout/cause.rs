@@ -73,9 +73,7 @@ pub(crate) fn of_container(
     pulls: Pulls,
 ) -> Option<Cause> {
     let certain = match trouble.reason.as_str() {
-        "ErrImagePull" | "ImagePullBackOff"
-            if pulls == Pulls::Any || is_permanent(&trouble.message) =>
-        {
+        "ErrImagePull" | "ImagePullBackOff" if pulls == Pulls::Any || is_permanent(trouble) => {
             false
         }
         "ErrImageNeverPull" | "InvalidImageName" => true,
@@ -164,8 +162,9 @@ fn brief(trouble: &Trouble) -> String {
     format!("{image}: {answer}")
 }
 
-fn is_permanent(message: &str) -> bool {
-    let message = message.to_lowercase();
+/// The name of the image does not count: it may be called anything.
+fn is_permanent(trouble: &Trouble) -> bool {
+    let message = trouble.message.replace(&trouble.image, "").to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
     has(&PERMANENT) && !has(&TRANSIENT)
 }

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use castlink_core::{config, wait};
+use castlink_core::{
+    config::{self, NotReadyNodes},
+    wait,
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
@@ -15,7 +18,10 @@ use kube::{
 use tokio::sync::SemaphorePermit;
 
 pub(crate) mod cause;
+mod contents;
 pub(crate) mod stale;
+#[cfg(test)]
+mod standing_tests;
 pub(crate) mod verdict;
 #[cfg(test)]
 mod verdict_tests;
@@ -23,11 +29,14 @@ pub(crate) mod watch;
 
 use crate::client::Cluster;
 use stale::Stale;
-use verdict::{Blame, Verdict, judge, stuck};
+use verdict::{Blame, Standing, Verdict, judge, standing, stuck};
 use watch::{Goal, World};
 
 /// How long a failure must last to count: a pull that fails once may succeed next.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long nothing may move because of a node that is not ready: such nodes often come back.
+const NODE_GRACE: Duration = Duration::from_secs(20);
 
 /// How long one rollout may take, and how long it is watched afterwards.
 #[derive(Debug, Clone, Copy)]
@@ -58,32 +67,32 @@ pub(crate) enum End {
     Overruled(String),
 }
 
-/// Waits until the rollout of `goal` has ended. `say` hears what it waits for; `slot` is
-/// given back as soon as the rollout is complete and only watched.
+/// Waits until the rollout of `goal` has ended. `say` hears what it waits for and how far it
+/// has come; `slot` is given back as soon as the rollout is complete and only watched.
 pub(crate) async fn wait_for(
     cluster: &Cluster,
     world: &World,
     goal: &Goal,
     limits: Limits,
     mut slot: Option<SemaphorePermit<'_>>,
-    say: impl Fn(&str),
+    say: impl Fn(&str, Option<Standing>),
 ) -> End {
-    let mut rollout = Rollout::new(limits);
+    let mut rollout = Rollout::new(limits, goal.not_ready);
     let mut stale = Stale::default();
     let mut bell = world.bell();
     loop {
         bell.mark_unchanged();
         unblock(cluster, world, goal, &mut rollout).await;
-        let (verdict, restarts) = world.look(goal, |look| {
+        let (verdict, restarts, at) = world.look(goal, |look| {
             stale.see(&look.pods);
-            (judge(look, &stale), restarts(look))
+            (judge(look, &stale), restarts(look), standing(look))
         });
         let now = Instant::now();
         match rollout.step(verdict, &restarts, now) {
             Step::End(End::Failed(text)) => return End::Failed(with_silence(text, world)),
             Step::End(end) => return end,
             Step::Wait(until, text) => {
-                say(&text);
+                say(&text, at);
                 if rollout.complete.is_some() {
                     drop(slot.take());
                 }
@@ -119,7 +128,10 @@ fn restarts(look: &verdict::Look<'_>) -> Restarts {
 /// What is remembered between two looks at one rollout.
 struct Rollout {
     limits: Limits,
+    not_ready: NotReadyNodes,
     start: Instant,
+    /// Since when nothing has moved because of a node, and what was missing then.
+    blocked: Option<(Instant, String)>,
     /// Since when it has been failing without a break.
     failing: Option<Instant>,
     /// Since when it has been complete, and how often its containers had started by then.
@@ -136,10 +148,12 @@ enum Step {
 }
 
 impl Rollout {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: Limits, not_ready: NotReadyNodes) -> Self {
         Self {
             limits,
+            not_ready,
             start: Instant::now(),
+            blocked: None,
             failing: None,
             complete: None,
             deleted: BTreeSet::new(),
@@ -184,15 +198,43 @@ impl Rollout {
             Some(refused) => format!("{missing}; {refused}"),
             None => missing,
         };
+        if blame == Blame::Ending {
+            // The new revision is complete: it is watched from now on.
+            self.complete.get_or_insert_with(|| (now, restarts.clone()));
+        }
+        let until = self.until(blame, &missing, now);
+        if now < until {
+            return Step::Wait(until, missing);
+        }
         if now < self.deadline() {
-            return Step::Wait(self.deadline(), missing);
+            return Step::End(End::Unfinished(format!(
+                "{missing}; it goes on by itself when the node is back or deleted"
+            )));
         }
         let seconds = self.limits.timeout.as_secs();
         Step::End(match blame {
             Blame::Rollout => End::Failed(format!("not complete after {seconds} s: {missing}")),
-            Blame::Node => End::Unfinished(format!("not complete after {seconds} s: {missing}")),
+            Blame::Node { .. } => {
+                End::Unfinished(format!("not complete after {seconds} s: {missing}"))
+            }
             Blame::Ending => End::Done(Some(missing)),
         })
+    }
+
+    /// When to give up waiting for `missing`.
+    fn until(&mut self, blame: Blame, missing: &str, now: Instant) -> Instant {
+        let stuck = blame == (Blame::Node { stuck: true });
+        if !stuck || self.not_ready == NotReadyNodes::Wait {
+            self.blocked = None;
+            return self.deadline();
+        }
+        let (since, text) = self
+            .blocked
+            .get_or_insert_with(|| (now, missing.to_owned()));
+        if text != missing {
+            (*since, *text) = (now, missing.to_owned());
+        }
+        (*since + NODE_GRACE).min(self.deadline())
     }
 
     /// Complete: still so, without a restart, when the soak time is over?
@@ -267,7 +309,7 @@ mod tests {
 
     /// Plays looks, as (second, verdict, restarts of the one pod), and tells how it ends.
     fn play(looks: &[(u64, Verdict, i32)]) -> Option<End> {
-        let mut rollout = Rollout::new(LIMITS);
+        let mut rollout = Rollout::new(LIMITS, NotReadyNodes::Ignore);
         let start = rollout.start;
         looks.iter().find_map(|(second, verdict, restarts)| {
             let restarts = [("p".to_owned(), *restarts)].into();
@@ -324,7 +366,10 @@ mod tests {
         assert!(
             matches!(at_end(Blame::Rollout), Some(End::Failed(text)) if text.contains("60 s: 1 of 2"))
         );
-        assert!(matches!(at_end(Blame::Node), Some(End::Unfinished(_))));
+        assert!(matches!(
+            at_end(Blame::Node { stuck: false }),
+            Some(End::Unfinished(_))
+        ));
         assert!(matches!(at_end(Blame::Ending), Some(End::Done(Some(_)))));
     }
 

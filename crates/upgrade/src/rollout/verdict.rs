@@ -5,11 +5,13 @@
 //! generation, and each pod must really run the wanted references. What a pod of the old
 //! revision suffers is not ours, and a node that is not ready is not the image's fault.
 
+use castlink_core::config::NotReadyNodes;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::{
     cause::{self, Cause, Pulls},
+    contents,
     stale::Stale,
 };
 use crate::{
@@ -29,6 +31,7 @@ pub(crate) struct Look<'a> {
     pub(crate) generation: i64,
     pub(crate) wanted: &'a [(Slot, String)],
     pub(crate) pulls: Pulls,
+    pub(crate) not_ready: NotReadyNodes,
     /// The pods of this workload that are not finished.
     pub(crate) pods: Vec<&'a PodView>,
     pub(crate) nodes: &'a Nodes,
@@ -52,8 +55,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Blame {
     /// The new revision itself.
     Rollout,
-    /// A node that is not ready.
-    Node,
+    /// A node that is not ready. Stuck: until it is back nothing moves.
+    Node { stuck: bool },
     /// Old pods that take their time to end.
     Ending,
 }
@@ -76,7 +79,8 @@ pub(crate) fn judge(look: &Look<'_>, stale: &Stale) -> Verdict {
     if let Some(cause) = failing(look, object, stale) {
         return Verdict::Failing(cause);
     }
-    unfinished(look, &object.data).unwrap_or_else(|| Verdict::Done(dead_note(look)))
+    unfinished(look, &object.data)
+        .unwrap_or_else(|| Verdict::Done(dead_note(look).or_else(|| contents::mixed(look))))
 }
 
 fn waiting(missing: impl Into<String>, blame: Blame) -> Verdict {
@@ -139,7 +143,7 @@ fn failing(look: &Look<'_>, object: &DynamicObject, stale: &Stale) -> Option<Cau
 }
 
 /// A pod of the new revision. Its references tell: at least one of them is new.
-fn is_new(look: &Look<'_>, pod: &PodView) -> bool {
+pub(super) fn is_new(look: &Look<'_>, pod: &PodView) -> bool {
     !pod.terminating && pod.runs(look.wanted)
 }
 
@@ -153,15 +157,23 @@ fn on_dead_node(look: &Look<'_>, pod: &PodView) -> bool {
 fn unfinished(look: &Look<'_>, data: &Value) -> Option<Verdict> {
     let counts = Counts::of(look.id.kind, data);
     let dead = dead_nodes(look);
-    let spared = spared(look.id.kind, &dead);
+    let spared = spared(look, &dead);
     let missing = counts
         .missing(spared)
         .or_else(|| pods_missing(look, &counts, spared));
     if let Some(missing) = missing {
-        return Some(match dead.first() {
-            Some(node) => waiting(format!("{missing}; node {node} is not ready"), Blame::Node),
-            None => waiting(explained(look, missing), Blame::Rollout),
+        return Some(match dead.as_slice() {
+            [] => waiting(explained(look, missing), Blame::Rollout),
+            nodes => blocked(look, &missing, nodes),
         });
+    }
+    if let Some(other) = look
+        .pods
+        .iter()
+        .filter(|pod| is_new(look, pod))
+        .find_map(|pod| contents::wrong(look, pod))
+    {
+        return Some(waiting(other, Blame::Rollout));
     }
     let ending = look
         .pods
@@ -171,6 +183,23 @@ fn unfinished(look: &Look<'_>, data: &Value) -> Option<Verdict> {
         format!("old pod {} is still ending", ending.name),
         Blame::Ending,
     ))
+}
+
+/// A rollout that nodes which are not ready keep from completing. A DaemonSet deletes the pod
+/// on such a node first, and it counts against `maxUnavailable` until the node is back; a
+/// StatefulSet waits for each pod in turn.
+fn blocked(look: &Look<'_>, missing: &str, nodes: &[String]) -> Verdict {
+    let moving = look
+        .pods
+        .iter()
+        .any(|pod| is_new(look, pod) && !pod.ready && !on_dead_node(look, pod));
+    let stuck = look.id.kind != Kind::Deployment && !moving;
+    let nodes = nodes.join(", ");
+    let text = match stuck {
+        true => format!("{missing}; blocked by a node that is not ready: {nodes}"),
+        false => format!("{missing}; not ready: node {nodes}"),
+    };
+    waiting(text, Blame::Node { stuck })
 }
 
 /// The controller says it is complete; do the pods agree?
@@ -251,16 +280,18 @@ pub(crate) fn pending(workload: &Workload, pods: &[&PodView], nodes: &Nodes) -> 
         generation,
         wanted: &wanted,
         pulls: Pulls::Refused,
+        not_ready: NotReadyNodes::Ignore,
         pods: pods.to_vec(),
         nodes,
     };
-    let missing = Counts::of(kind, data).missing(spared(kind, &dead_nodes(&look)))?;
+    let missing = Counts::of(kind, data).missing(spared(&look, &dead_nodes(&look)))?;
     Some(explained(&look, missing))
 }
 
-/// The pods that a DaemonSet cannot have now: those on nodes that are not ready.
-fn spared(kind: Kind, dead: &[String]) -> i64 {
-    if kind == Kind::DaemonSet {
+/// The pods that a DaemonSet cannot have now and is not held to: those on nodes that are
+/// not ready.
+fn spared(look: &Look<'_>, dead: &[String]) -> i64 {
+    if look.id.kind == Kind::DaemonSet && look.not_ready == NotReadyNodes::Ignore {
         i64::try_from(dead.len()).unwrap_or(0)
     } else {
         0
@@ -366,12 +397,29 @@ fn number(data: &Value, path: &str) -> i64 {
     data.pointer(path).and_then(Value::as_i64).unwrap_or(0)
 }
 
-/// Ready and desired pods, for a table.
-pub(crate) fn readiness(kind: Kind, data: &Value) -> (i64, i64) {
+/// How far a rollout has come, in pods.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) updated: i64,
+    pub(crate) ready: i64,
+    pub(crate) desired: i64,
+}
+
+/// The counters of a workload, once they are about the generation that is looked for; none
+/// for what does not roll.
+pub(crate) fn standing(look: &Look<'_>) -> Option<Standing> {
+    let kind = look.id.kind;
+    let data = &look.object.filter(|_| kind.rolls())?.data;
     let ready = if kind == Kind::DaemonSet {
         "/status/numberReady"
     } else {
         "/status/readyReplicas"
     };
-    (number(data, ready), Counts::of(kind, data).desired)
+    let counts = Counts::of(kind, data);
+    let current = number(data, "/status/observedGeneration") >= look.generation;
+    Some(Standing {
+        updated: if current { counts.updated } else { 0 },
+        ready: number(data, ready),
+        desired: counts.desired,
+    })
 }

@@ -1,5 +1,6 @@
 //! Verdicts, as cases: states that real controllers and kubelets produce.
 
+use castlink_core::config::NotReadyNodes;
 use serde_json::{Value, json};
 
 use super::{
@@ -13,8 +14,8 @@ use crate::{
     workload::{Id, Kind, Slot},
 };
 
-const OLD: &str = "ghcr.io/x/app:1";
-const NEW: &str = "r/ghcr.io/x/app:1";
+pub(super) const OLD: &str = "ghcr.io/x/app:1";
+pub(super) const NEW: &str = "r/ghcr.io/x/app:1";
 
 fn object(kind: Kind, spec: &Value, status: &Value) -> kube::api::DynamicObject {
     let mut spec = spec.clone();
@@ -24,7 +25,7 @@ fn object(kind: Kind, spec: &Value, status: &Value) -> kube::api::DynamicObject 
     serde_json::from_value(object).unwrap()
 }
 
-fn pod(name: &str, image: &str, ready: bool) -> PodView {
+pub(super) fn pod(name: &str, image: &str, ready: bool) -> PodView {
     PodView {
         name: name.into(),
         uid: name.into(),
@@ -49,14 +50,14 @@ fn troubled(name: &str, image: &str, reason: &str, message: &str) -> PodView {
     }
 }
 
-fn on(node: &str, pod: PodView) -> PodView {
+pub(super) fn on(node: &str, pod: PodView) -> PodView {
     PodView {
         node: Some(node.into()),
         ..pod
     }
 }
 
-fn terminating(pod: PodView) -> PodView {
+pub(super) fn terminating(pod: PodView) -> PodView {
     PodView {
         terminating: true,
         ..pod
@@ -67,15 +68,16 @@ fn nodes() -> Nodes {
     sample(&[("good", "amd64", true), ("dead", "arm64", false)])
 }
 
-struct Case {
-    kind: Kind,
-    spec: Value,
-    status: Value,
-    pods: Vec<PodView>,
+pub(super) struct Case {
+    pub(super) kind: Kind,
+    pub(super) spec: Value,
+    pub(super) status: Value,
+    pub(super) pods: Vec<PodView>,
+    pub(super) not_ready: NotReadyNodes,
 }
 
 impl Case {
-    fn with<T>(&self, see: impl FnOnce(&Look<'_>) -> T) -> T {
+    pub(super) fn with<T>(&self, see: impl FnOnce(&Look<'_>) -> T) -> T {
         let id = Id {
             kind: self.kind,
             name: "x".into(),
@@ -87,13 +89,14 @@ impl Case {
             generation: 2,
             wanted: &[(Slot::Container("app".into()), NEW.into())],
             pulls: Pulls::Refused,
+            not_ready: self.not_ready,
             pods: self.pods.iter().collect(),
             nodes: &nodes(),
         })
     }
 
     /// The verdict in one word, and its text.
-    fn verdict(&self) -> (&'static str, String) {
+    pub(super) fn verdict(&self) -> (&'static str, String) {
         match self.with(|look| judge(look, &Stale::default())) {
             Verdict::Done(note) => ("done", note.unwrap_or_default()),
             Verdict::Progress {
@@ -102,8 +105,8 @@ impl Case {
             } => ("progress", missing),
             Verdict::Progress {
                 missing,
-                blame: Blame::Node,
-            } => ("node", missing),
+                blame: Blame::Node { stuck },
+            } => (if stuck { "blocked" } else { "node" }, missing),
             Verdict::Progress {
                 missing,
                 blame: Blame::Ending,
@@ -114,20 +117,21 @@ impl Case {
     }
 }
 
-fn deployment(spec: Value, status: Value, pods: Vec<PodView>) -> Case {
+pub(super) fn deployment(spec: Value, status: Value, pods: Vec<PodView>) -> Case {
     Case {
         kind: Kind::Deployment,
         spec,
         status,
         pods,
+        not_ready: NotReadyNodes::Ignore,
     }
 }
 
-fn complete() -> Value {
+pub(super) fn complete() -> Value {
     json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2})
 }
 
-fn check(cases: Vec<(Case, &str, &str)>) {
+pub(super) fn check(cases: Vec<(Case, &str, &str)>) {
     for (case, word, text) in cases {
         let got = case.verdict();
         assert!(
@@ -224,7 +228,7 @@ fn only_pods_of_the_new_revision_can_fail_it() {
         (
             of(vec![on("dead", denied(NEW))]),
             "node",
-            "node dead is not ready",
+            "not ready: node dead",
         ),
         (of(vec![timeout]), "progress", "i/o timeout"),
     ]);
@@ -259,6 +263,7 @@ fn daemon_sets() {
         status: json!({"observedGeneration": 2, "desiredNumberScheduled": desired,
             "updatedNumberScheduled": updated, "numberAvailable": available}),
         pods,
+        not_ready: NotReadyNodes::Ignore,
     };
     check(vec![
         (of(1, 1, 1, vec![pod("a", NEW, true)]), "done", ""),
@@ -279,8 +284,8 @@ fn daemon_sets() {
                     terminating(on("dead", pod("b", OLD, false))),
                 ],
             ),
-            "node",
-            "node dead",
+            "blocked",
+            "not ready: dead",
         ),
         (
             of(
@@ -303,6 +308,7 @@ fn stateful_sets() {
         status: json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": updated,
             "readyReplicas": available, "availableReplicas": available, "updateRevision": "new"}),
         pods,
+        not_ready: NotReadyNodes::Ignore,
     };
     let two = || json!({"replicas": 2});
     let partition = json!({"replicas": 2, "updateStrategy": {"rollingUpdate": {"partition": 1}}});
@@ -385,6 +391,7 @@ fn broken_pods_of_an_ordered_stateful_set_are_pushed() {
             revision("x-1", "old", false),
             revision("x-2", "new", false),
         ],
+        not_ready: NotReadyNodes::Ignore,
     };
     let names = |case: &Case| {
         case.with(|look| {

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use castlink_core::config::NotReadyNodes;
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
@@ -55,6 +56,7 @@ pub(crate) struct Goal {
     pub(crate) generation: i64,
     pub(crate) wanted: Vec<(Slot, String)>,
     pub(crate) pulls: Pulls,
+    pub(crate) not_ready: NotReadyNodes,
 }
 
 impl World {
@@ -119,6 +121,7 @@ impl World {
             generation: goal.generation,
             wanted: &goal.wanted,
             pulls: goal.pulls,
+            not_ready: goal.not_ready,
             pods: state
                 .pods
                 .values()

@@ -1,0 +1,94 @@
+//! Nodes that are not ready, image ids, and how far a rollout has come, as cases.
+
+use castlink_core::config::NotReadyNodes;
+use serde_json::json;
+
+use super::{
+    verdict::{Standing, standing},
+    verdict_tests::{Case, NEW, OLD, check, complete, deployment, on, pod, terminating},
+};
+use crate::{
+    pods::PodView,
+    workload::{Kind, Slot},
+};
+
+fn daemon_set(not_ready: NotReadyNodes, updated: i64, pods: Vec<PodView>) -> Case {
+    Case {
+        kind: Kind::DaemonSet,
+        spec: json!({}),
+        status: json!({"observedGeneration": 2, "desiredNumberScheduled": 3,
+            "updatedNumberScheduled": updated, "numberAvailable": 2, "numberReady": 2}),
+        pods,
+        not_ready,
+    }
+}
+
+#[test]
+fn nodes_that_are_not_ready_are_ignored_or_waited_for() {
+    use NotReadyNodes::{Ignore, Wait};
+    let dead = || terminating(on("dead", pod("c", OLD, false)));
+    let updated = || vec![pod("a", NEW, true), pod("b", NEW, true), dead()];
+    let old = || vec![pod("a", OLD, true), pod("b", OLD, true), dead()];
+    let half = || vec![pod("a", NEW, false), pod("b", OLD, true), dead()];
+    check(vec![
+        (
+            daemon_set(Ignore, 2, updated()),
+            "done",
+            "follow later: dead",
+        ),
+        (daemon_set(Wait, 2, updated()), "blocked", "not ready: dead"),
+        (
+            daemon_set(Ignore, 0, old()),
+            "blocked",
+            "0 of 3 updated; blocked by a node",
+        ),
+        (
+            daemon_set(Ignore, 1, half()),
+            "node",
+            "1 of 3 updated; not ready: node dead",
+        ),
+    ]);
+}
+
+fn running(name: &str, node: &str, digest: &str) -> PodView {
+    PodView {
+        digests: vec![(Slot::Container("app".into()), format!("sha256:{digest}"))],
+        ..on(node, pod(name, NEW, true))
+    }
+}
+
+#[test]
+fn a_tag_that_was_moved_is_told() {
+    let of = |digests: [&str; 2]| {
+        let pods = vec![
+            running("a", "good", digests[0]),
+            running("b", "good", digests[1]),
+        ];
+        deployment(json!({"replicas": 2}), complete(), pods)
+    };
+    check(vec![
+        (of(["0123456789abcdef", "0123456789abcdef"]), "done", ""),
+        (
+            of(["0123456789abcdef", "fedcba9876543210"]),
+            "done",
+            "sha256:fedcba987654 on node good",
+        ),
+    ]);
+}
+
+#[test]
+fn the_standing_is_of_the_new_generation() {
+    let of = |observed: i64| {
+        let mut status = complete();
+        status["observedGeneration"] = json!(observed);
+        deployment(json!({"replicas": 2}), status, Vec::new()).with(standing)
+    };
+    let at = |updated| {
+        Some(Standing {
+            updated,
+            ready: 2,
+            desired: 2,
+        })
+    };
+    assert_eq!((of(1), of(2)), (at(0), at(2)));
+}

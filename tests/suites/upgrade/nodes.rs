@@ -1,0 +1,103 @@
+//! Nodes that are not ready: named, not blamed on an image. A stack of its own, because a
+//! dead node is everybody's.
+
+use anyhow::{Result, ensure};
+use castlink_tests::kubelet::NodeSpec;
+use castlink_tests::mirrored::mirror;
+use castlink_tests::process::wait_until;
+use castlink_tests::seed;
+use castlink_tests::stack::{Options, Stack};
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use serde_json::json;
+
+use crate::harness::{GOOD, NEXT, SOON, Scene, change, first_image, ready};
+
+async fn stack() -> Result<&'static Stack> {
+    let mut options = Options::bare_cluster(&[]);
+    options.nodes = NodeSpec::default_set().into_iter().take(3).collect();
+    options.aws.images.scale = 0.1;
+    let stack = Stack::start(options).await?;
+    let small = seed::Options {
+        scale: 0.1,
+        ..Default::default()
+    };
+    mirror(&stack.aws, &[GOOD, NEXT], small).await?;
+    Ok(Box::leak(Box::new(stack)))
+}
+
+/// Makes the node dead, or brings it back, and waits until everybody knows.
+async fn switch(scene: &Scene, node: &str, up: bool) -> Result<()> {
+    let kubelets = &scene.stack.cluster()?.kubelets;
+    kubelets.change_faults(|faults| match up {
+        true => faults.node_down.clear(),
+        false => faults.node_down.push(node.to_owned()),
+    });
+    let api: Api<Node> = Api::all(scene.client.clone());
+    wait_until("the node", SOON, async || {
+        let conditions = api
+            .get(node)
+            .await?
+            .status
+            .and_then(|status| status.conditions);
+        let ready = conditions
+            .into_iter()
+            .flatten()
+            .any(|one| one.type_ == "Ready" && one.status == "True");
+        ensure!(ready == up, "ready: {ready}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_ready_is_named_and_nothing_is_taken_back() -> Result<()> {
+    let scene = Scene::on(stack().await?, "nodes").await?.created().await?;
+    let old = scene.target(GOOD);
+    scene.create("DaemonSet", "strict", 0, &old).await?;
+    let lax = json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}}});
+    scene.create_from("DaemonSet", "lax", lax, &old).await?;
+    scene.pods_until(6, ready).await?;
+    let dead = scene.stack.cluster()?.kubelets.nodes()[0].name.clone();
+    switch(&scene, &dead, false).await?;
+
+    // Its pod is taken first and counts against maxUnavailable: with 1, no other node follows.
+    let outcome = scene
+        .apply(&[scene.step(GOOD, NEXT)], &["--soak", "0s"])
+        .await?
+        .expect_code(4)?;
+    let strict = change(&outcome, "DaemonSet/strict")?;
+    let why = strict["error"]["message"].to_string();
+    ensure!(
+        why.contains("blocked by a node that is not ready") && why.contains(&dead),
+        "{why}"
+    );
+    ensure!(strict["status"] == "failed", "{strict}");
+    assert_eq!(
+        scene.image("DaemonSet", "strict").await?,
+        scene.target(NEXT)
+    );
+    assert_eq!(change(&outcome, "DaemonSet/lax")?["status"], "applied");
+    ensure!(
+        outcome.stderr.contains(&format!("follow later: {dead}")),
+        "{outcome}"
+    );
+
+    // Whoever wants all nodes waits for them.
+    let waiting = [
+        "--soak",
+        "0s",
+        "--not-ready-nodes",
+        "wait",
+        "--timeout",
+        "60s",
+    ];
+    let records = [scene.step(GOOD, NEXT)];
+    let (waited, back) = tokio::join!(scene.apply(&records, &waiting), switch(&scene, &dead, true));
+    back?;
+    waited?.expect_code(0)?;
+    let target = scene.target(NEXT);
+    scene
+        .pods_until(6, |pod| ready(pod) && first_image(pod) == target)
+        .await
+}

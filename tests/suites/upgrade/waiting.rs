@@ -1,0 +1,192 @@
+//! How rollouts are waited for: what ends them early, what does not, who goes first, and
+//! what is said about it.
+
+use anyhow::{Context, Result, ensure};
+use castlink_tests::process::wait_until;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use crate::harness::{GOOD, NEXT, NOWHERE, SLOW, SOON, Scene, cannot_pull, change, ready};
+
+/// Pulls that the registry refuses are given up within seconds of a timeout of ten
+/// minutes, and told with everything one needs to act.
+#[tokio::test]
+async fn a_pull_that_cannot_succeed_is_given_up_early() -> Result<()> {
+    let scene = Scene::new("early").await?;
+    scene
+        .create("DaemonSet", "agent", 0, &scene.target(GOOD))
+        .await?;
+    scene
+        .create("StatefulSet", "db", 1, &scene.target(GOOD))
+        .await?;
+    scene.pods_until(6, ready).await?;
+    let record = [scene.step(GOOD, NOWHERE)];
+    let more = ["--timeout", "10m", "--rollback", "none"];
+    let outcome = scene.apply(&record, &more).await?.expect_code(4)?;
+    for name in ["DaemonSet/agent", "StatefulSet/db"] {
+        let change = change(&outcome, name)?;
+        let why = change["error"]["message"].as_str().context("no message")?;
+        for part in [
+            "pod ",
+            " on node ip-10-0-",
+            "container app",
+            "Pull",
+            "nowhere:v1",
+            "not found",
+        ] {
+            ensure!(why.contains(part), "{part}: {why}");
+        }
+        ensure!(why.contains("(amd64)") || why.contains("(arm64)"), "{why}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_registry_that_has_no_time_is_waited_for() -> Result<()> {
+    const BUSY: &str = "ghcr.io/castlink/busy:v1";
+    let scene = Scene::new("throttled").await?;
+    scene.stack.seed(&[BUSY]).await?;
+    castlink_tests::mirrored::mirror(
+        &scene.stack.aws,
+        &[BUSY],
+        castlink_tests::seed::Options {
+            scale: 0.1,
+            ..Default::default()
+        },
+    )
+    .await?;
+    scene
+        .create("Deployment", "web", 1, &scene.target(GOOD))
+        .await?;
+    scene.pods_until(1, ready).await?;
+    let kubelets = &scene.stack.cluster()?.kubelets;
+    kubelets.change_faults(|faults| faults.throttle.push("castlink/busy".into()));
+    let recovers = async {
+        wait_until("the refused pull", SOON, async || {
+            let pods = scene.pods().await?;
+            ensure!(pods.iter().any(cannot_pull), "nothing is pulled yet");
+            Ok(())
+        })
+        .await?;
+        kubelets.change_faults(|faults| faults.throttle.clear());
+        anyhow::Ok(())
+    };
+    let records = [scene.step(GOOD, BUSY)];
+    let (outcome, recovered) = tokio::join!(scene.apply(&records, &["--soak", "0s"]), recovers);
+    recovered?;
+    outcome?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_old_pod_that_does_not_end_is_reported_and_no_failure() -> Result<()> {
+    let scene = Scene::new("lingering").await?;
+    scene
+        .create("Deployment", "web", 1, &scene.target(GOOD))
+        .await?;
+    scene.pods_until(1, ready).await?;
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let name = scene.pods().await?[0]
+        .metadata
+        .name
+        .clone()
+        .context("no name")?;
+    let hold = |finalizers: serde_json::Value| {
+        Patch::Merge(json!({"metadata": {"finalizers": finalizers}}))
+    };
+    let params = PatchParams::default();
+    pods.patch(&name, &params, &hold(json!(["castlink.test/hold"])))
+        .await?;
+    let more = ["--soak", "0s", "--timeout", "12s"];
+    let outcome = scene
+        .apply(&[scene.step(GOOD, NEXT)], &more)
+        .await?
+        .expect_code(0)?;
+    let told = format!("old pod {name} is still ending");
+    ensure!(outcome.stderr.contains(&told), "{outcome}");
+    pods.patch(&name, &params, &hold(json!([]))).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_operator_is_complete_before_the_others_are_touched() -> Result<()> {
+    let scene = Scene::new("operator").await?;
+    let old = scene.target(GOOD);
+    scene
+        .create("Deployment", "castware-operator", 1, &old)
+        .await?;
+    scene.create("Deployment", "castai-agent", 1, &old).await?;
+    scene.pods_until(2, ready).await?;
+    let (gate, kubeconfig) = scene.gate().await?;
+    let records = [scene.step(GOOD, SLOW)];
+    let more = ["--soak", "0s", "--kubeconfig", &kubeconfig];
+    let order = async {
+        wait_until("the operator's patch", SOON, async || {
+            ensure!(
+                patched(&gate) == ["operator/castware-operator"],
+                "{:?}",
+                patched(&gate)
+            );
+            Ok(())
+        })
+        .await?;
+        let image = scene.image("Deployment", "castai-agent").await?;
+        ensure!(image == old, "the agent did not wait: {image}");
+        Ok(())
+    };
+    let (outcome, order) = tokio::join!(scene.apply(&records, &more), order);
+    outcome?.expect_code(0)?;
+    order?;
+    assert_eq!(
+        patched(&gate),
+        ["operator/castware-operator", "operator/castai-agent"]
+    );
+    Ok(())
+}
+
+/// What was patched so far, in order.
+fn patched(gate: &castlink_tests::api_gate::ApiGate) -> Vec<String> {
+    let writes = gate.journal.writes(0).into_iter();
+    let patches = writes.filter(|entry| entry.action == "patch deployments");
+    patches.map(|entry| entry.resource).collect()
+}
+
+/// The budget for what is put back is not what the failed rollout has left over.
+#[tokio::test]
+async fn what_is_put_back_has_time_of_its_own() -> Result<()> {
+    let scene = Scene::new("budget").await?;
+    scene
+        .create("Deployment", "web", 1, &scene.target(SLOW))
+        .await?;
+    scene.pods_until(1, ready).await?;
+    let node = [
+        "--timeout",
+        "3s",
+        "--rollback-timeout",
+        "60s",
+        "--soak",
+        "0s",
+    ];
+    let kubelets = &scene.stack.cluster()?.kubelets;
+    kubelets.change_faults(|faults| faults.notready.push("castlink/hanging".into()));
+    castlink_tests::mirrored::mirror(
+        &scene.stack.aws,
+        &["ghcr.io/castlink/hanging:v1"],
+        castlink_tests::seed::Options {
+            scale: 0.1,
+            ..Default::default()
+        },
+    )
+    .await?;
+    let record = [scene.step(SLOW, "ghcr.io/castlink/hanging:v1")];
+    let outcome = scene.apply(&record, &node).await?.expect_code(5)?;
+    let change = change(&outcome, "Deployment/web")?;
+    let why = change["error"]["message"].to_string();
+    ensure!(
+        why.contains("not complete after 3 s") && !why.contains("old images"),
+        "{why}"
+    );
+    scene.pods_until(1, ready).await
+}
