@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::{
     Exit, Failure, Printer, Result,
-    cli::OutputArgs,
+    cli::{Output, OutputArgs},
     config::{Config, Loaded},
     memory,
     record::{Record, Summary},
@@ -23,6 +23,12 @@ pub trait Command: Parser {
 
     /// True for commands whose stdout is another command's stdin.
     fn is_stage(&self) -> bool {
+        false
+    }
+
+    /// True for commands whose stdout is a document for other tools, whole or not at all:
+    /// no record is mixed into it, whatever `-o` says.
+    fn writes_documents(&self) -> bool {
         false
     }
 
@@ -83,13 +89,21 @@ impl Outcome {
 pub fn run<C: Command>(body: impl AsyncFnOnce(C, Context) -> Result<Outcome>) -> ExitCode {
     memory::one_arena();
     let command = C::parse();
-    let printer = Printer::new(command.output(), command.is_stage());
+    let printer = printer(&command);
     let start = Instant::now();
     let name = format!("{} {}", C::command().get_name(), command.verb());
     let after = (!command.handles_interrupt()).then(|| command.after_interrupt());
     let result = context(&command, &printer)
         .and_then(|context| block_on(interruptible(body(command, context), after)));
     finish(&printer, name, start, result).into()
+}
+
+fn printer<C: Command>(command: &C) -> Printer {
+    let mut output = command.output().clone();
+    if command.writes_documents() {
+        output.output = Some(Output::Text);
+    }
+    Printer::new(&output, command.is_stage())
 }
 
 fn context<C: Command>(command: &C, printer: &Printer) -> Result<Context> {

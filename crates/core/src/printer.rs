@@ -115,6 +115,20 @@ impl Printer {
         self.stdout(&text.to_string());
     }
 
+    /// Everything that `from` holds to stdout, byte for byte.
+    ///
+    /// # Errors
+    /// When `from` cannot be read; what becomes of stdout is as with every line.
+    pub fn copy(&self, from: &mut impl io::Read) -> io::Result<()> {
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            match from.read(&mut buffer)? {
+                0 => return Ok(()),
+                read => self.write(|out| out.write_all(&buffer[..read]).and_then(|()| out.flush())),
+            }
+        }
+    }
+
     /// One line to stderr, unless `-q`.
     pub fn note(&self, text: impl Display) {
         if !self.0.quiet {
@@ -154,12 +168,16 @@ impl Printer {
     }
 
     fn stdout(&self, line: &str) {
+        self.write(|out| writeln!(out, "{line}").and_then(|()| out.flush()));
+    }
+
+    fn write(&self, how: impl Fn(&mut io::Stdout) -> io::Result<()>) {
         if self.0.closed.load(Ordering::Relaxed) {
             return;
         }
         let write = || {
             let mut out = self.0.stdout.lock().unwrap_or_else(PoisonError::into_inner);
-            writeln!(out, "{line}").and_then(|()| out.flush())
+            how(&mut out)
         };
         let wrote = match &self.0.bars {
             Some(bars) if io::stdout().is_terminal() => bars.suspend(write),

@@ -10,6 +10,10 @@ use castlink_core::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod rewrite;
+
+pub(crate) use rewrite::{OnUnmapped, RewriteArgs};
+
 /// Points live workloads at mirrored images, watches the rollouts, rolls back
 #[derive(Debug, Parser)]
 #[command(name = "castlink-upgrade", version)]
@@ -26,9 +30,20 @@ pub(crate) enum Verb {
     #[command(
         after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
         \x20 castlink-upgrade images -n castai-agent\n\
-        \x20 castlink-upgrade images | castlink-mirror copy - --to $ECR"
+        \x20 castlink-upgrade images | castlink-mirror copy - --to $ECR\n\
+        \x20 helm template castai-helm/castai-agent | castlink-upgrade images -f - | castlink-mirror lock -\n\
+        \x20 castlink-upgrade images --values values.yaml"
     )]
     Images(ImagesArgs),
+    /// Point the manifests of a stream at mirrored images; nothing else in it changes
+    #[command(after_help = "\
+        Whatever is wrong in any document, nothing is written. Comments, order and style stay.\n\n\
+        Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
+        \x20 castlink-upgrade rewrite --images castlink.lock --to $ECR agent.yaml\n\
+        \x20 curl https://api.cast.ai/v1/agent.yaml | castlink-upgrade rewrite | kubectl apply -f -\n\
+        \x20 helm upgrade castai-agent castai-helm/castai-agent --post-renderer castlink-upgrade --post-renderer-args rewrite\n\
+        \x20 castlink-upgrade rewrite --check --to $ECR rendered.yaml")]
+    Rewrite(RewriteArgs),
     /// Show which references would change
     #[command(
         after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
@@ -61,6 +76,12 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImagesArgs {
+    /// Manifests to list instead of a namespace; `-` is stdin (repeatable)
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Helm values to list instead of a namespace (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) values: Vec<PathBuf>,
     #[command(flatten)]
     kube: KubeArgs,
 }
@@ -192,6 +213,7 @@ impl Command for Cli {
     fn verb(&self) -> &'static str {
         match self.verb {
             Verb::Images(_) => "images",
+            Verb::Rewrite(_) => "rewrite",
             Verb::Plan(_) => "plan",
             Verb::Apply(_) => "apply",
             Verb::Status(_) => "status",
@@ -203,9 +225,14 @@ impl Command for Cli {
         matches!(self.verb, Verb::Images(_))
     }
 
+    fn writes_documents(&self) -> bool {
+        matches!(&self.verb, Verb::Rewrite(verb) if !verb.check)
+    }
+
     fn apply(&self, config: &mut Config) {
         match &self.verb {
             Verb::Images(verb) => verb.kube.apply(config),
+            Verb::Rewrite(_) => {}
             Verb::Plan(verb) => verb.kube.apply(config),
             Verb::Status(verb) => verb.kube.apply(config),
             Verb::Apply(verb) => {

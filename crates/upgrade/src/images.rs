@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use castlink_core::{
-    Context, Exit, ImageRef, Result,
+    Context, Exit, ImageRef, Printer, Result,
     app::Outcome,
     printer::{count, table},
     record::{Image, Record},
@@ -22,18 +22,12 @@ pub(crate) async fn run(context: &Context) -> Result<Outcome> {
     let session = Session::open(context).await?;
     let images = images(&session.seen);
     let printer = session.printer();
-    let mut rows = vec![vec!["IMAGE".to_owned(), "USED BY".to_owned()]];
-    for image in &images {
-        printer.record(&Record::Image(image.clone()));
-        rows.push(vec![image.source.clone(), image.used_by.join(", ")]);
-    }
+    show(&images, printer);
     if images.is_empty() {
         printer.note(format!(
             "namespace {} uses no images",
             session.cluster.namespace
         ));
-    } else {
-        table(&rows).iter().for_each(|line| printer.line(line));
     }
     printer.note(format!(
         "{} in namespace {}",
@@ -41,6 +35,18 @@ pub(crate) async fn run(context: &Context) -> Result<Outcome> {
         session.cluster.namespace
     ));
     Ok(Outcome::from(Exit::Done).count("images", images.len() as u64))
+}
+
+/// The images as records, or as a table.
+pub(crate) fn show(images: &[Image], printer: &Printer) {
+    let mut rows = vec![vec!["IMAGE".to_owned(), "USED BY".to_owned()]];
+    for image in images {
+        printer.record(&Record::Image(image.clone()));
+        rows.push(vec![image.source.clone(), image.used_by.join(", ")]);
+    }
+    if !images.is_empty() {
+        table(&rows).iter().for_each(|line| printer.line(line));
+    }
 }
 
 /// Every reference with its users, by reference. Pods add what no template shows: what

@@ -22,15 +22,19 @@ mod journal;
 mod json;
 mod ledger;
 mod lock;
+mod listed;
+mod manifest;
 mod mapping;
 mod nodes;
 mod notes;
 mod owner;
 mod patch;
+mod places;
 mod plan;
 mod pods;
 mod preflight;
 mod report;
+mod rewrite;
 mod rollback;
 mod rollout;
 mod session;
@@ -43,7 +47,9 @@ fn main() -> ExitCode {
 
 async fn run(cli: args::Cli, context: Context) -> Result<Outcome> {
     match cli.verb {
+        args::Verb::Images(verb) if listed::wanted(&verb) => listed::run(verb, context).await,
         args::Verb::Images(_) => images::run(&context).await,
+        args::Verb::Rewrite(verb) => rewrite::run(verb, context).await,
         args::Verb::Plan(verb) => apply::plan_only(verb, &context).await,
         args::Verb::Apply(verb) => apply::run(verb, &context).await,
         args::Verb::Status(verb) => status::run(verb, &context).await,

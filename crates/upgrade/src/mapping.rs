@@ -2,12 +2,13 @@
 //!
 //! Never here: registries. A target is believed because a record says it was copied.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fs, path::Path};
 
 use castlink_core::{
     Exit, Failure, ImageRef, Result,
     config::Config,
     input::{self, Input},
+    lock::{Lock, Locked},
     record::{MirrorStatus, Mirrored, Record, Summary},
     reference::{EcrHost, Layout},
 };
@@ -38,6 +39,8 @@ pub(crate) struct Mapping {
     normal: HashMap<String, String>,
     registry: Option<String>,
     rule: Option<Layout>,
+    /// With a rule: only what it lists is mirrored.
+    lock: Option<Lock>,
 }
 
 impl Mapping {
@@ -50,12 +53,90 @@ impl Mapping {
         if args.input.is_some() {
             return Self::from_input(input::read_stdin()?, args.to.clone());
         }
-        let registry = args.to.clone().or_else(|| config.mirror.to.clone());
+        Self::by_rule(args.to.as_deref(), args.layout, config)
+    }
+
+    /// Reads `file`, a lock file or records; without one, takes the rule of `--to`. `-` is
+    /// records on stdin.
+    ///
+    /// # Errors
+    /// Exit 2: the file is neither, or nothing says which registry; as [`Mapping::read`].
+    pub(crate) fn of_file(
+        file: Option<&Path>,
+        to: Option<&str>,
+        layout: Option<Layout>,
+        config: &Config,
+    ) -> Result<Self> {
+        let Some(file) = file else {
+            return Self::by_rule(to, layout, config);
+        };
+        if file == Path::new("-") {
+            return Self::from_input(input::read_stdin()?, to.map(str::to_owned));
+        }
+        let named = |failure: Failure| failure.context(format!("images of {}", file.display()));
+        let text = fs::read_to_string(file)
+            .map_err(|error| named(Failure::usage("the file cannot be read").because(error)))?;
+        if text
+            .trim_start_matches('\u{feff}')
+            .trim_start()
+            .starts_with('{')
+        {
+            let items = input::read(text.as_bytes()).map_err(named)?;
+            return Self::from_input(items, to.map(str::to_owned)).map_err(named);
+        }
+        Ok(Self {
+            lock: Some(Lock::parse(&text).map_err(named)?),
+            ..Self::by_rule(to, layout, config)?
+        })
+    }
+
+    fn by_rule(to: Option<&str>, layout: Option<Layout>, config: &Config) -> Result<Self> {
+        let registry = to.map(str::to_owned).or_else(|| config.mirror.to.clone());
         Ok(Self {
             registry: Some(registry.ok_or_else(no_source)?),
-            rule: Some(args.layout.unwrap_or(config.mirror.layout)),
+            rule: Some(layout.unwrap_or(config.mirror.layout)),
             ..Self::default()
         })
+    }
+
+    /// Digests by target, as far as records or the lock file name them; none where there are
+    /// neither. `platforms` are those that the mirror was told to select.
+    ///
+    /// # Errors
+    /// Exit 2 when a selection makes other images of those in the lock file.
+    pub(crate) fn digests(&self, platforms: &[String]) -> Result<Option<HashMap<String, String>>> {
+        let (Some(registry), Some(layout)) = (&self.registry, self.rule) else {
+            let usable = self
+                .literal
+                .values()
+                .filter(|record| record.status.usable());
+            let pairs =
+                usable.filter_map(|record| Some((record.target.clone(), record.digest.clone()?)));
+            return Ok(Some(pairs.collect()));
+        };
+        let Some(lock) = &self.lock else {
+            return Ok(None);
+        };
+        if let Some(image) = lock.images().iter().find(|image| selects(platforms, image)) {
+            return Err(Failure::usage(format!(
+                "the digest of {} in the lock file is not the one in {registry}, because [mirror] selects platforms",
+                image.source
+            ))
+            .hint("pin from the records of the copy: castlink-mirror copy … -o json > mirrored.json, then --images mirrored.json"));
+        }
+        let at = |image: &Locked| {
+            let target = image.source.at(registry, layout).ok()?;
+            Some((target.literal().to_owned(), image.digest.clone()))
+        };
+        Ok(Some(lock.images().iter().filter_map(at).collect()))
+    }
+
+    /// Why a reference has no target.
+    pub(crate) fn unknown(&self) -> &'static str {
+        match self.lock {
+            Some(_) => "the lock file does not have it",
+            None => "no record says where it was mirrored to",
+        }
     }
 
     /// The registry that every image is taken to be in, when no record says so.
@@ -130,7 +211,10 @@ impl Mapping {
             return Target::Private;
         }
         match (&self.registry, self.rule) {
-            (Some(registry), Some(layout)) => by_rule(&image, registry, layout),
+            (Some(registry), Some(layout)) => match self.locked(&image) {
+                Some(source) => by_rule(&source, registry, layout),
+                None => Target::Unknown,
+            },
             _ => image
                 .twin()
                 .and_then(|twin| self.record(&twin))
@@ -146,6 +230,22 @@ impl Mapping {
             .or_else(|| Some(first()?.target.split('/').next()?.to_owned()))
     }
 
+    /// The reference that `image` was mirrored as under a rule: itself, unless a lock file
+    /// says otherwise; none when that does not have it.
+    fn locked(&self, image: &ImageRef) -> Option<ImageRef> {
+        let Some(lock) = &self.lock else {
+            return Some(image.clone());
+        };
+        let same = |one: &ImageRef| {
+            let alike = |entry: &&Locked| normal(&entry.source) == normal(one);
+            lock.get(one).or_else(|| lock.images().iter().find(alike))
+        };
+        let entry = same(image).or_else(|| same(&image.twin()?));
+        entry
+            .map(|entry| entry.source.clone())
+            .or_else(|| pinned_as_locked(image, lock))
+    }
+
     fn record(&self, image: &ImageRef) -> Option<&Mirrored> {
         self.literal
             .get(image.literal())
@@ -154,10 +254,10 @@ impl Mapping {
 
     fn is_private(&self, image: &ImageRef) -> bool {
         is_private(image, self.registry.as_deref())
-            || self
-                .literal
-                .values()
-                .any(|record| record.target == image.literal())
+            || self.literal.values().any(|record| {
+                let pinned = || image.literal().split('@').next();
+                record.target == image.literal() || pinned() == Some(&record.target)
+            })
     }
 }
 
@@ -194,6 +294,19 @@ fn without<'a>(message: &'a str, source: &str) -> &'a str {
         .strip_prefix(source)
         .and_then(|rest| rest.strip_prefix(": "))
         .unwrap_or(message)
+}
+
+/// True when some of the platforms of `image` are not among those selected.
+fn selects(platforms: &[String], image: &Locked) -> bool {
+    !platforms.is_empty() && !image.platforms.iter().all(|one| platforms.contains(one))
+}
+
+/// `image`, which has its digest behind its tag, when the lock file has the tag with this
+/// very digest.
+fn pinned_as_locked(image: &ImageRef, lock: &Lock) -> Option<ImageRef> {
+    let (tagged, digest) = image.literal().split_once('@')?;
+    let entry = lock.get(&tagged.parse().ok()?)?;
+    (entry.digest == digest).then(|| image.clone())
 }
 
 fn by_rule(image: &ImageRef, registry: &str, layout: Layout) -> Target {

@@ -9,12 +9,12 @@ use castlink_core::Failure;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::Value;
 
-use crate::{json::text, nodes::Placement, owner};
-
-/// Variables that hold an image the component starts pods with. `AGENT_IMAGE`,
-/// `QUERY_PROCESSOR_IMAGE` and `PROXY_IMAGE` are not among them: despite their names
-/// they hold versions.
-const IMAGE_VARIABLES: [&str; 2] = ["SCANNERS_IMAGE", "JMX_EXPORTER_INIT_IMAGE"];
+use crate::{
+    json::text,
+    nodes::Placement,
+    owner,
+    places::{self, Place},
+};
 
 /// Kinds whose pods or templates are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,7 +77,7 @@ impl Kind {
         matches!(self, Self::Deployment | Self::DaemonSet | Self::StatefulSet)
     }
 
-    fn pod_spec(self) -> &'static str {
+    pub(crate) fn pod_spec(self) -> &'static str {
         match self {
             Self::CronJob => "/spec/jobTemplate/spec/template/spec",
             Self::Pod => "/spec",
@@ -215,85 +215,43 @@ impl Workload {
     }
 }
 
-type MakeSlot = fn(String) -> Slot;
-
 /// Every image reference in `object`, the body of a resource of `kind`.
 pub(crate) fn image_fields(kind: Kind, object: &Value) -> Vec<ImageField> {
-    const LISTS: [(&str, MakeSlot); 3] = [
-        ("initContainers", Slot::Init),
-        ("containers", Slot::Container),
-        ("ephemeralContainers", Slot::Ephemeral),
-    ];
     let base = kind.pod_spec();
-    let mut fields = Vec::new();
-    for (list, slot) in LISTS {
-        for (path, container) in items(object, &format!("{base}/{list}")) {
-            fields.extend(container_image(&path, container, slot));
-            fields.extend(container_variables(&path, container));
-        }
-    }
-    for (path, volume) in items(object, &format!("{base}/volumes")) {
-        fields.extend(volume_image(&path, volume));
-    }
-    fields
+    let spec = object.pointer(base).unwrap_or(&Value::Null);
+    let places = places::in_pod_spec(spec).into_iter();
+    places.filter_map(|place| field(base, place)).collect()
 }
 
-fn container_image(path: &str, container: &Value, slot: MakeSlot) -> Option<ImageField> {
-    let name = text(container, "/name")?.to_owned();
-    Some(ImageField {
-        path: format!("{path}/image"),
-        guards: vec![(format!("{path}/name"), name.clone())],
-        literal: text(container, "/image")
-            .filter(|image| !image.is_empty())?
-            .to_owned(),
-        slot: slot(name),
-    })
-}
-
-fn container_variables(path: &str, container: &Value) -> Vec<ImageField> {
-    let Some(owner) = text(container, "/name") else {
-        return Vec::new();
+/// The pointers to a place; none where no reference stands, or where a name is missing that
+/// would have to guard it.
+fn field(base: &str, place: Place<&Value>) -> Option<ImageField> {
+    let literal = place.node.as_str().filter(|text| !text.is_empty())?;
+    let entry = format!("{base}/{}/{}", place.list, place.index);
+    let (path, guards) = match (&place.slot, place.variable) {
+        (Slot::Env { container, name }, Some(at)) => (
+            format!("{entry}/env/{at}/value"),
+            vec![
+                (format!("{entry}/name"), container.clone()),
+                (format!("{entry}/env/{at}/name"), name.clone()),
+            ],
+        ),
+        (Slot::Volume(name), _) => (
+            format!("{entry}/image/reference"),
+            vec![(format!("{entry}/name"), name.clone())],
+        ),
+        (Slot::Container(name) | Slot::Init(name) | Slot::Ephemeral(name), _) => (
+            format!("{entry}/image"),
+            vec![(format!("{entry}/name"), name.clone())],
+        ),
+        (Slot::Env { .. }, None) => return None,
     };
-    items(container, "/env")
-        .filter_map(|(env_path, variable)| {
-            let name = text(variable, "/name").filter(|name| IMAGE_VARIABLES.contains(name))?;
-            Some(ImageField {
-                slot: Slot::Env {
-                    container: owner.into(),
-                    name: name.into(),
-                },
-                path: format!("{path}{env_path}/value"),
-                guards: vec![
-                    (format!("{path}/name"), owner.into()),
-                    (format!("{path}{env_path}/name"), name.into()),
-                ],
-                literal: text(variable, "/value")
-                    .filter(|value| !value.is_empty())?
-                    .to_owned(),
-            })
-        })
-        .collect()
-}
-
-fn volume_image(path: &str, volume: &Value) -> Option<ImageField> {
-    let name = text(volume, "/name")?.to_owned();
     Some(ImageField {
-        path: format!("{path}/image/reference"),
-        guards: vec![(format!("{path}/name"), name.clone())],
-        literal: text(volume, "/image/reference")?.to_owned(),
-        slot: Slot::Volume(name),
+        slot: place.slot,
+        path,
+        guards,
+        literal: literal.to_owned(),
     })
-}
-
-fn items<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = (String, &'a Value)> {
-    let list = value
-        .pointer(path)
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
-    let path = path.to_owned();
-    list.iter()
-        .enumerate()
-        .map(move |(index, item)| (format!("{path}/{index}"), item))
 }
 
 #[cfg(test)]

@@ -1,0 +1,175 @@
+//! Kubernetes objects in a document, and where their pods' images are written.
+//!
+//! Never here: what a reference should become.
+
+use std::fmt;
+
+use super::tree::{Cursor, Id, Tree, Value};
+use crate::{
+    places::{self, CONTAINER_LISTS, Container, Node, Place},
+    workload::Kind,
+};
+
+/// API groups whose kinds hold their pods where [`pod_spec`] says.
+const GROUPS: [&str; 4] = ["", "apps", "batch", "extensions"];
+
+/// Kinds that hold no pods, whatever is written in them.
+const WITHOUT_PODS: [&str; 4] = [
+    "ConfigMap",
+    "Secret",
+    "CustomResourceDefinition",
+    "Namespace",
+];
+
+/// What an object of a kind with pods has at its top; anything else there is a helper of
+/// whoever wrote it (`x-image: &image …`).
+const FIELDS: [&str; 7] = [
+    "apiVersion",
+    "kind",
+    "metadata",
+    "spec",
+    "status",
+    "template",
+    "items",
+];
+
+/// An object of a manifest.
+#[derive(Debug, Clone)]
+pub(crate) struct Object<'t, 'a> {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// The group of its API; empty for the core.
+    pub(crate) group: String,
+    pub(crate) root: Cursor<'t, 'a>,
+}
+
+impl fmt::Display for Object<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// The objects of the document at `root`, those of lists one by one. An error names what is
+/// no object.
+pub(crate) fn objects<'t, 'a>(tree: &'t Tree<'a>, root: Id) -> Result<Vec<Object<'t, 'a>>, Id> {
+    let mut found = Vec::new();
+    let root = tree.cursor(root);
+    if root.text().is_some() || !is_empty(tree, root) {
+        collect(tree, root, None, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Nothing at all, as between two markers or in a file of comments.
+fn is_empty(tree: &Tree<'_>, root: Cursor<'_, '_>) -> bool {
+    matches!(tree.entry(root.id()).value, Value::Scalar { .. }) && root.text().is_none()
+}
+
+fn collect<'t, 'a>(
+    tree: &'t Tree<'a>,
+    root: Cursor<'t, 'a>,
+    listed: Option<&str>,
+    found: &mut Vec<Object<'t, 'a>>,
+) -> Result<(), Id> {
+    let kind = places::text_at(root, "/kind").or(listed).ok_or(root.id())?;
+    let items = root.under("items");
+    if let (Some(listed), [items]) = (kind.strip_suffix("List"), items.as_slice())
+        && matches!(tree.entry(items.id()).value, Value::List { .. })
+    {
+        let listed = Some(listed).filter(|kind| !kind.is_empty());
+        for item in items.items() {
+            collect(tree, item, listed, found)?;
+        }
+        return Ok(());
+    }
+    let version = places::text_at(root, "/apiVersion");
+    let version = version.or(listed.map(|_| "")).ok_or(root.id())?;
+    found.push(Object {
+        kind: kind.to_owned(),
+        name: places::text_at(root, "/metadata/name")
+            .or_else(|| places::text_at(root, "/metadata/generateName"))
+            .unwrap_or_default()
+            .to_owned(),
+        group: version
+            .split_once('/')
+            .map_or("", |(group, _)| group)
+            .into(),
+        root,
+    });
+    Ok(())
+}
+
+impl<'t, 'a> Object<'t, 'a> {
+    /// The places where references to images stand.
+    pub(crate) fn places(&self, tree: &'t Tree<'a>) -> Vec<Place<Cursor<'t, 'a>>> {
+        let specs = self.pod_specs(tree).into_iter();
+        specs.flat_map(places::in_pod_spec).collect()
+    }
+
+    /// The containers of its pods.
+    pub(crate) fn containers(&self, tree: &'t Tree<'a>) -> Vec<Container<Cursor<'t, 'a>>> {
+        let specs = self.pod_specs(tree).into_iter();
+        specs.flat_map(places::containers).collect()
+    }
+
+    /// The values that castware-operator renders a chart with, in a Component of its.
+    pub(crate) fn component_values(&self) -> Vec<Cursor<'t, 'a>> {
+        match self.kind == "Component" && self.group.ends_with("cast.ai") {
+            true => places::at(self.root, "/spec/values"),
+            false => Vec::new(),
+        }
+    }
+
+    /// The pod specs in it: where its kind has them, or, in a kind that is not known,
+    /// wherever containers are listed.
+    fn pod_specs(&self, tree: &'t Tree<'a>) -> Vec<Cursor<'t, 'a>> {
+        if WITHOUT_PODS.contains(&self.kind.as_str()) {
+            return Vec::new();
+        }
+        match self.pod_spec() {
+            Some(path) => places::at(self.root, path),
+            None => anywhere(tree, self.root),
+        }
+    }
+
+    fn pod_spec(&self) -> Option<&'static str> {
+        if !GROUPS.contains(&self.group.as_str()) {
+            return None;
+        }
+        match self.kind.as_str() {
+            "ReplicaSet" | "ReplicationController" => Some("/spec/template/spec"),
+            "PodTemplate" => Some("/template/spec"),
+            name => {
+                let known = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+                known.map(Kind::pod_spec)
+            }
+        }
+    }
+
+    /// True when `id` is what a helper at the top of this object holds.
+    pub(crate) fn is_helper(&self, tree: &Tree<'_>, id: Id) -> bool {
+        self.pod_spec().is_some()
+            && tree.pairs(self.root.id()).iter().any(|(key, value)| {
+                *value == id && !tree.text(*key).is_some_and(|key| FIELDS.contains(&key))
+            })
+    }
+}
+
+/// Everything below `root` that lists containers with images.
+fn anywhere<'t, 'a>(tree: &'t Tree<'a>, root: Cursor<'t, 'a>) -> Vec<Cursor<'t, 'a>> {
+    let maps = tree
+        .below(root.id())
+        .filter(|id| matches!(tree.entry(*id).value, Value::Map { .. }));
+    maps.map(|id| tree.cursor(id))
+        .filter(|map| lists_containers(*map))
+        .collect()
+}
+
+fn lists_containers(map: Cursor<'_, '_>) -> bool {
+    CONTAINER_LISTS.iter().any(|(list, _)| {
+        let entries = map.under(list).into_iter().flat_map(Node::items);
+        entries
+            .into_iter()
+            .any(|entry| !entry.under("image").is_empty())
+    })
+}

@@ -1,0 +1,111 @@
+//! YAML, with the bytes of every value. The reading is granit-parser's, whose markers carry
+//! byte offsets into the text it was given.
+//!
+//! Never here: what values mean.
+
+use std::{borrow::Cow, collections::HashMap, ops::Range};
+
+use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
+
+use super::tree::{Builder, Id, Style, Tree, Value};
+
+/// Where and why text is no YAML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NotYaml {
+    pub(crate) at: usize,
+    pub(crate) why: String,
+}
+
+/// Reads every document of `text`, from byte `start` on.
+pub(crate) fn parse(text: &str, start: usize) -> Result<Tree<'_>, NotYaml> {
+    let mut options = Options::default();
+    options.set_emit_comments(false);
+    let mut reader = Reader {
+        start,
+        builder: Builder::default(),
+        anchors: HashMap::new(),
+    };
+    for event in Parser::new_from_str_with_options(&text[start..], options) {
+        let (event, span) = event.map_err(|error| reader.wrong(&error))?;
+        reader.event(event, span)?;
+    }
+    Ok(reader.builder.finish())
+}
+
+struct Reader<'a> {
+    start: usize,
+    builder: Builder<'a>,
+    anchors: HashMap<usize, Id>,
+}
+
+impl<'a> Reader<'a> {
+    fn event(&mut self, event: Event<'a>, span: Span) -> Result<(), NotYaml> {
+        let range = self.range(span)?;
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let value = scalar(text, style, tag.as_deref());
+                let id = self.builder.leaf(range, value);
+                self.anchor(anchor, id);
+            }
+            Event::SequenceStart(style, anchor, _) => {
+                let items = Vec::new();
+                let flow = style == StructureStyle::Flow;
+                let id = self.builder.open(range.start, Value::List { items, flow });
+                self.anchor(anchor, id);
+            }
+            Event::MappingStart(style, anchor, _) => {
+                let pairs = Vec::new();
+                let flow = style == StructureStyle::Flow;
+                let id = self.builder.open(range.start, Value::Map { pairs, flow });
+                self.anchor(anchor, id);
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.builder.close(range.end),
+            Event::Alias(anchor) => {
+                let target = self.anchors.get(&anchor).copied();
+                let target = target.ok_or_else(|| self.unknown(range.start))?;
+                self.builder.leaf(range, Value::Alias(target));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn anchor(&mut self, anchor: usize, id: Id) {
+        if anchor != 0 {
+            self.anchors.insert(anchor, id);
+        }
+    }
+
+    fn range(&self, span: Span) -> Result<Range<usize>, NotYaml> {
+        let range = span.byte_range().ok_or_else(|| self.unknown(0))?;
+        Ok(range.start + self.start..range.end + self.start)
+    }
+
+    fn unknown(&self, at: usize) -> NotYaml {
+        NotYaml {
+            at: at.max(self.start),
+            why: "an alias without its anchor".into(),
+        }
+    }
+
+    fn wrong(&self, error: &ScanError) -> NotYaml {
+        NotYaml {
+            at: self.start + error.marker().byte_offset().unwrap_or_default(),
+            why: error.info(),
+        }
+    }
+}
+
+fn scalar<'a>(text: Cow<'a, str>, style: ScalarStyle, tag: Option<&Tag>) -> Value<'a> {
+    let style = match style {
+        ScalarStyle::Plain => Style::Plain,
+        ScalarStyle::SingleQuoted => Style::Single,
+        ScalarStyle::DoubleQuoted => Style::Double,
+        ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
+    };
+    Value::Scalar {
+        text,
+        style,
+        binary: tag.is_some_and(|tag| tag.suffix() == "binary"),
+    }
+}

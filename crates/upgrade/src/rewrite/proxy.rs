@@ -1,0 +1,256 @@
+//! Proxy variables for the containers of CAST AI: what they say, and where they are put.
+//!
+//! Never here: other variables, and what a container has already.
+
+use std::ops::Range;
+
+use castlink_core::{Failure, ImageRef, Result, reference::EcrHost};
+use http::Uri;
+
+use super::edit::{Edit, quoted};
+use crate::{
+    manifest::tree::{Cursor, Id, Tree, Value},
+    places::{Container, Node as _, text_at},
+};
+
+/// What pods on EKS reach without a proxy: themselves, addresses within the VPC (the API
+/// server and services have one), cluster names, the instance's and the pod identity
+/// agent's metadata, the API server by name, and VPC endpoints by their own names.
+const DIRECT: [&str; 16] = [
+    "localhost",
+    "127.0.0.1",
+    "::1",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.169.254",
+    "169.254.170.23",
+    "fd00:ec2::254",
+    "fd00:ec2::23",
+    ".svc",
+    ".cluster.local",
+    ".eks.amazonaws.com",
+    ".vpce.amazonaws.com",
+    ".internal",
+];
+
+/// The variables to add.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Proxy {
+    url: String,
+    direct: String,
+}
+
+impl Proxy {
+    /// The proxy at `url`; `direct` are further hosts to reach without it.
+    ///
+    /// # Errors
+    /// Exit 2 when `url` is no proxy, or holds a password: it would stand in the manifest, in
+    /// the process list and in the shell's history.
+    pub(crate) fn new(url: &str, direct: &[String]) -> Result<Self> {
+        let uri: Option<Uri> = url.parse().ok();
+        let authority = uri.as_ref().and_then(Uri::authority);
+        let scheme = uri.as_ref().and_then(Uri::scheme_str);
+        let known = matches!(scheme, Some("http" | "https" | "socks5"));
+        let (Some(authority), true) = (authority, known) else {
+            // Not repeated: whoever mistypes a URL may have a password in it.
+            return Err(Failure::usage("--proxy is no URL of a proxy")
+                .hint("write scheme, host and port: --proxy http://proxy.corp:3128"));
+        };
+        if authority.as_str().contains('@') {
+            return Err(Failure::usage("the URL of --proxy holds a password").hint(
+                "keep it out of the manifest: let the proxy trust the nodes' addresses, or put \
+                 HTTPS_PROXY into a Secret and refer to it with `envFrom` in the chart's values",
+            ));
+        }
+        let mut hosts: Vec<&str> = DIRECT.to_vec();
+        let more = direct.iter().map(|host| host.trim());
+        for host in more.filter(|host| !host.is_empty()) {
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+        Ok(Self {
+            url: url.to_owned(),
+            direct: hosts.join(","),
+        })
+    }
+
+    /// The edit that gives `container` the variables it lacks, and their names; an error says
+    /// why the place to put them cannot be found.
+    pub(crate) fn insert(
+        &self,
+        source: &str,
+        tree: &Tree<'_>,
+        container: &Container<Cursor<'_, '_>>,
+    ) -> Result<Option<(Edit, String)>, &'static str> {
+        let lists = container.node.under("env");
+        let missing = self.missing(&lists);
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        let target = Target { source, tree };
+        let edit = match lists.last() {
+            Some(list) => target.into_list(list.id(), container.node.id(), &missing),
+            None => target.into_container(container.node.id(), &missing),
+        };
+        let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+        Ok(Some((edit.ok_or(NO_PLACE)?, names.join(", "))))
+    }
+
+    fn missing(&self, lists: &[Cursor<'_, '_>]) -> Vec<(&'static str, &str)> {
+        let entries = lists.iter().flat_map(|list| list.items());
+        let present: Vec<&str> = entries
+            .filter_map(|entry| text_at(entry, "/name"))
+            .collect();
+        let wanted = [
+            ("HTTP_PROXY", self.url.as_str()),
+            ("HTTPS_PROXY", &self.url),
+            ("NO_PROXY", &self.direct),
+        ];
+        let is_missing = |(name, _): &(&str, &str)| {
+            !present
+                .iter()
+                .any(|present| present.eq_ignore_ascii_case(name))
+        };
+        wanted.into_iter().filter(is_missing).collect()
+    }
+}
+
+const NO_PLACE: &str =
+    "the proxy variables cannot be put here: write the container with one key in a line";
+
+/// Whether a container of `object` (`Deployment/castai-agent`) runs an image of CAST AI.
+pub(crate) fn is_castai(container: &Container<Cursor<'_, '_>>, object: &str) -> bool {
+    let image = text_at(container.node, "/image").and_then(|text| text.parse::<ImageRef>().ok());
+    let Some(image) = image else {
+        return false;
+    };
+    let theirs = |part: &str| matches!(part, "castai" | "castai-hub");
+    let named = ["/castai-", "/castware-"]
+        .iter()
+        .any(|start| object.contains(start));
+    image.literal_name().split('/').any(theirs)
+        || (named && EcrHost::parse(image.registry()).is_some())
+}
+
+struct Target<'s, 'a> {
+    source: &'s str,
+    tree: &'s Tree<'a>,
+}
+
+impl Target<'_, '_> {
+    /// In front of the entries that `env` has.
+    fn into_list(&self, list: Id, container: Id, missing: &[(&str, &str)]) -> Option<Edit> {
+        let entry = self.tree.entry(list);
+        match &entry.value {
+            Value::List { items, flow: true } => {
+                let more = if items.is_empty() { "" } else { ", " };
+                let text = format!("{}{more}", flow(missing));
+                Some(insert(entry.span.start + 1, text))
+            }
+            Value::List { flow: false, .. } => {
+                let indent = self.indent(entry.span.start, " ")?;
+                let text = self.block(missing, &indent);
+                Some(insert(
+                    entry.span.start,
+                    text.trim_start().to_owned() + &indent,
+                ))
+            }
+            Value::Scalar { .. } => self.into_nothing(&entry.span, container, missing),
+            _ => None,
+        }
+    }
+
+    /// Where `env` is null.
+    fn into_nothing(
+        &self,
+        null: &Range<usize>,
+        container: Id,
+        missing: &[(&str, &str)],
+    ) -> Option<Edit> {
+        let text = format!("[{}]", flow(missing));
+        if !null.is_empty() {
+            let span = null.clone();
+            return Some(Edit { span, text });
+        }
+        let mut pairs = self.tree.pairs(container).iter();
+        let (key, _) = pairs.find(|(key, _)| self.tree.text(*key) == Some("env"))?;
+        let end = self.tree.entry(*key).span.end;
+        let colon = self.source[end..].starts_with(':');
+        colon.then(|| insert(end + 1, format!(" {text}")))
+    }
+
+    /// Where there is no `env`: in front of `image`, or of another key on a line of its own.
+    fn into_container(&self, container: Id, missing: &[(&str, &str)]) -> Option<Edit> {
+        let entry = self.tree.entry(container);
+        let Value::Map {
+            pairs,
+            flow: is_flow,
+        } = &entry.value
+        else {
+            return None;
+        };
+        if *is_flow {
+            let more = if pairs.is_empty() { "" } else { ", " };
+            let text = format!("\"env\": [{}]{more}", flow(missing));
+            return Some(insert(entry.span.start + 1, text));
+        }
+        let start = |key: Id| self.tree.entry(key).span.start;
+        let is_image = |key: &Id| self.tree.text(*key) == Some("image");
+        let keys = || pairs.iter().map(|(key, _)| *key);
+        let own_line = |key: &Id| self.indent(start(*key), " ").is_some();
+        let key = keys()
+            .filter(is_image)
+            .find(own_line)
+            .or_else(|| keys().find(own_line))
+            .or_else(|| keys().next())?;
+        let indent = self.indent(start(key), " -")?;
+        let items = self.block(missing, &format!("{indent}  "));
+        let text = format!("env:{}{items}{indent}", self.line_end());
+        Some(insert(start(key), text))
+    }
+
+    /// Blanks up to the column of `at`, when nothing but `allowed` is before it on its line.
+    fn indent(&self, at: usize, allowed: &str) -> Option<String> {
+        let line = self.source[..at].rfind('\n').map_or(0, |end| end + 1);
+        let before = &self.source[line..at];
+        let fits = before.chars().all(|char| allowed.contains(char));
+        fits.then(|| " ".repeat(before.len()))
+    }
+
+    /// Entries of a list in block style, each line with its end.
+    fn block(&self, missing: &[(&str, &str)], indent: &str) -> String {
+        let end = self.line_end();
+        let entry = |(name, value): &(&str, &str)| {
+            let value = quoted(value);
+            format!("{indent}- name: {name}{end}{indent}  value: {value}{end}")
+        };
+        missing.iter().map(entry).collect()
+    }
+
+    fn line_end(&self) -> &'static str {
+        match self.source.find('\n') {
+            Some(at) if self.source[..at].ends_with('\r') => "\r\n",
+            _ => "\n",
+        }
+    }
+}
+
+fn insert(at: usize, text: String) -> Edit {
+    Edit { span: at..at, text }
+}
+
+/// Entries of a list in flow style, which is JSON too.
+fn flow(missing: &[(&str, &str)]) -> String {
+    let entry = |(name, value): &(&str, &str)| {
+        format!(
+            "{{\"name\": {}, \"value\": {}}}",
+            quoted(name),
+            quoted(value)
+        )
+    };
+    let entries: Vec<String> = missing.iter().map(entry).collect();
+    entries.join(", ")
+}

@@ -1,0 +1,103 @@
+//! What becomes of one reference, and when not to pin it.
+//!
+//! Never here: bytes, files, output.
+
+use std::collections::HashMap;
+
+use castlink_core::ImageRef;
+
+use super::proxy::Proxy;
+use crate::mapping::{Mapping, Target};
+
+/// How manifests are rewritten.
+pub(crate) struct Rules {
+    pub(crate) mapping: Mapping,
+    /// Digests by target, when targets are to be pinned.
+    pub(crate) pins: Option<HashMap<String, String>>,
+    /// Manifests in ConfigMaps too.
+    pub(crate) configmaps: bool,
+    /// Variables to add to the containers of CAST AI.
+    pub(crate) proxy: Option<Proxy>,
+}
+
+/// The decision for one reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// It stays.
+    Keep,
+    /// It becomes this.
+    Replace(String),
+    /// Nothing says what it becomes.
+    Unmapped(String),
+}
+
+/// May the target have its digest behind it?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pin {
+    Allowed,
+    /// Another name is made from this one at run time.
+    Derived,
+}
+
+impl Rules {
+    /// What becomes of `literal`.
+    pub(crate) fn decide(&self, literal: &str, pin: Pin) -> Decision {
+        let target = match self.mapping.target(literal) {
+            Target::Private => literal.to_owned(),
+            Target::Mirrored { to, .. } => to,
+            Target::Planned { .. } => return unmapped("it is not mirrored yet, only planned"),
+            Target::Failed { reason } => return Decision::Unmapped(reason),
+            Target::Unknown => return unmapped(self.mapping.unknown()),
+            Target::Invalid => return unmapped("this is not an image reference"),
+        };
+        let Some(target) = self.pinned(target, pin) else {
+            return unmapped("no digest is known to pin it to");
+        };
+        match target == literal {
+            true => Decision::Keep,
+            false => Decision::Replace(target),
+        }
+    }
+
+    /// `target` with its digest, where it is to have one; none where none is known.
+    fn pinned(&self, target: String, pin: Pin) -> Option<String> {
+        match &self.pins {
+            Some(pins) if pin == Pin::Allowed && !target.contains('@') => {
+                let digest = pins.get(&target)?;
+                Some(format!("{target}@{digest}"))
+            }
+            _ => Some(target),
+        }
+    }
+
+    /// What goes wrong with the scanner Jobs of kvisor, whose image is the name of the
+    /// controller's with the first `-controller` replaced, once the controller is `becomes`.
+    pub(crate) fn scanners(&self, literal: &str, becomes: &str) -> Option<String> {
+        let source: ImageRef = literal.parse().ok()?;
+        if !source.literal_name().ends_with("kvisor-controller") {
+            return None;
+        }
+        let derived = becomes.replacen("-controller", "-scanners", 1);
+        let trouble = match source.kvisor_scanners() {
+            _ if becomes.contains('@') => {
+                "which no registry has: the digest is the controller's".to_owned()
+            }
+            Some(scanners) => match self.decide(scanners.literal(), Pin::Derived) {
+                Decision::Replace(to) if to == derived => return None,
+                Decision::Keep if scanners.literal() == derived => return None,
+                Decision::Replace(to) => format!("but it was mirrored to {to}"),
+                Decision::Keep => format!("but it is {}", scanners.literal()),
+                Decision::Unmapped(why) => format!("which is not mirrored: {why}"),
+            },
+            None => return None,
+        };
+        Some(format!(
+            "kvisor will start its scan Jobs with {derived}, {trouble}; \
+             set SCANNERS_IMAGE on this container (Helm: controller.additionalEnv.SCANNERS_IMAGE)"
+        ))
+    }
+}
+
+fn unmapped(why: &str) -> Decision {
+    Decision::Unmapped(why.to_owned())
+}
