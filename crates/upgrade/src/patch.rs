@@ -5,11 +5,13 @@
 //! reason), and a merge patch with a mistyped container name would add a container. So
 //! every replacement is preceded by tests, and a refusal is explained by reading again.
 
-use castlink_core::{Failure, Result};
+use std::time::Duration;
+
+use castlink_core::{Failure, Result, wait};
 use json_patch::{Patch, PatchOperation, ReplaceOperation, TestOperation, jsonptr::PointerBuf};
 use kube::{
     Error,
-    api::{self, DynamicObject, PatchParams},
+    api::{self, DynamicObject, PatchParams, ValidationDirective},
 };
 use serde_json::Value;
 
@@ -20,7 +22,11 @@ use crate::{
 };
 
 /// How often a patch is built anew when somebody else wrote in between.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: u32 = 6;
+
+/// The wait before the second attempt; it doubles each time. The API server has tried a
+/// patch five times by itself before it answers with a conflict.
+const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// What a patch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +56,8 @@ impl Cluster {
         replacements: &[Replacement],
         mode: Mode,
     ) -> Result<Patched> {
-        let api = self.api(id.kind);
-        let params = PatchParams {
-            dry_run: mode == Mode::DryRun,
-            field_manager: Some(FIELD_MANAGER.into()),
-            ..PatchParams::default()
-        };
         let mut sent = None;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let object = self.read(id).await?;
             let operations = operations(id, &image_fields(id.kind, &object.data), replacements)?;
             if operations.is_empty() {
@@ -67,26 +67,31 @@ impl Cluster {
                 });
             }
             let patch = Patch(operations);
-            let result = api
-                .patch(&id.name, &params, &api::Patch::<()>::Json(patch.clone()))
-                .await;
-            match result {
-                Ok(object) => {
-                    return Ok(Patched {
-                        generation: generation(&object),
-                        changed: true,
-                    });
-                }
-                Err(err) if !raced(&err) || sent.as_ref() == Some(&patch) => {
-                    return Err(self.explain_patch(err, id));
-                }
-                Err(_) => sent = Some(patch),
+            match self.send(id, &patch, mode).await {
+                Ok(object) => return patched(id, &object, replacements, mode),
+                Err(err) if is_conflict(&err) => wait::pause(BACK_OFF * 2_u32.pow(attempt)).await,
+                // A test failed, or the object would be invalid: the same patch on fresh
+                // state tells which.
+                Err(err) if is_invalid(&err) && sent.as_ref() != Some(&patch) => {}
+                Err(err) => return Err(self.explain(err, &format!("patching {id}"))),
             }
+            sent = Some(patch);
         }
         Err(Failure::conflict(format!(
             "{id} changed {ATTEMPTS} times while it was being patched"
         ))
         .hint("run it again when the other writer is done"))
+    }
+
+    async fn send(&self, id: &Id, patch: &Patch, mode: Mode) -> Result<DynamicObject, Error> {
+        let params = PatchParams {
+            dry_run: mode == Mode::DryRun,
+            field_manager: Some(FIELD_MANAGER.into()),
+            field_validation: Some(ValidationDirective::Strict),
+            ..PatchParams::default()
+        };
+        let patch = api::Patch::<()>::Json(patch.clone());
+        self.api(id.kind).patch(&id.name, &params, &patch).await
     }
 
     /// The object as it is now.
@@ -100,15 +105,49 @@ impl Cluster {
             Err(err) => Err(self.explain(err, &format!("reading {id}"))),
         }
     }
-
-    fn explain_patch(&self, err: Error, id: &Id) -> Failure {
-        self.explain(err, &format!("patching {id}"))
-    }
 }
 
-/// Refused because of what somebody else wrote, perhaps.
-fn raced(err: &Error) -> bool {
-    matches!(err, Error::Api(status) if matches!(status.code, 409 | 422))
+/// Somebody else writes all the time.
+fn is_conflict(err: &Error) -> bool {
+    matches!(err, Error::Api(status) if status.code == 409)
+}
+
+/// Refused because of what somebody else wrote, or because of what we want.
+fn is_invalid(err: &Error) -> bool {
+    matches!(err, Error::Api(status) if status.code == 422)
+}
+
+/// What the server answered. A dry run shows as well when a webhook or a policy writes
+/// something else than we asked for; in a real run the rollout would see it.
+fn patched(
+    id: &Id,
+    object: &DynamicObject,
+    replacements: &[Replacement],
+    mode: Mode,
+) -> Result<Patched> {
+    if mode == Mode::DryRun
+        && let Some(failure) = rewritten(id, object, replacements)
+    {
+        return Err(failure);
+    }
+    Ok(Patched {
+        generation: generation(object),
+        changed: true,
+    })
+}
+
+fn rewritten(id: &Id, object: &DynamicObject, replacements: &[Replacement]) -> Option<Failure> {
+    let fields = image_fields(id.kind, &object.data);
+    replacements.iter().find_map(|one| {
+        let now = fields.iter().find(|field| field.slot == one.slot);
+        let now = now.map_or("nothing", |field| field.literal.as_str());
+        (now != one.to).then(|| {
+            let message = format!("admission makes {} of {id} {now} instead of {}", one.slot, one.to);
+            Failure::conflict(message).hint(
+                "a mutating webhook or policy rewrites images: exempt the namespace or the registry",
+            )
+        })
+    })
 }
 
 pub(crate) fn generation(object: &DynamicObject) -> i64 {
