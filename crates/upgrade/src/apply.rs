@@ -1,22 +1,24 @@
 //! The verbs `plan` and `apply`, and the sequence that `apply` and `rollback` share:
 //! preflight, journal, rollouts, verification, report.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use castlink_core::{Context, Exit, Result, app::Outcome, record::ChangeStatus};
 
 use crate::{
     args::{ApplyArgs, PlanArgs, Rollback, RolloutArgs, SourceArgs},
+    drift,
     ended::{Direction, Ended},
     engine::Engine,
     interrupt::{self, RESUME, Stop},
     mapping::Mapping,
     notes::Notes,
-    plan::{Action, Plan, Step, Trust, plan},
+    plan::{Action, Choices, Plan, Step, Trust, plan},
     report,
     rollout::watch::World,
     session::Session,
     workload::Workload,
+    writers::{self, Clash},
 };
 
 /// How a plan is carried out.
@@ -26,11 +28,17 @@ pub(crate) struct Execution<'a> {
     pub(crate) rollout: &'a RolloutArgs,
     pub(crate) rollback: Rollback,
     pub(crate) stop: &'a Stop,
+    /// Look once more, so long after the last rollout.
+    pub(crate) drift_after: Option<Duration>,
 }
 
 /// `plan`: shows what would change.
 pub(crate) async fn plan_only(args: PlanArgs, context: &Context) -> Result<Outcome> {
-    let (session, plan, mapping) = prepare(&args.source, context, Trust::Planned).await?;
+    let choices = Choices {
+        trust: Trust::Planned,
+        bare_pods: args.bare_pods,
+    };
+    let (session, plan, mapping) = prepare(&args.source, context, choices).await?;
     report::plan(&plan, &session, mapping.registry().as_deref());
     let left_alone = left_alone(&plan);
     let exit = match () {
@@ -43,8 +51,12 @@ pub(crate) async fn plan_only(args: PlanArgs, context: &Context) -> Result<Outco
 
 /// `apply`: makes the changes.
 pub(crate) async fn run(args: ApplyArgs, context: &Context) -> Result<Outcome> {
+    let choices = Choices {
+        trust: Trust::Copied,
+        bare_pods: args.bare_pods,
+    };
     interrupt::heeding(async |stop| {
-        let prepared = prepare(&args.source, context, Trust::Copied);
+        let prepared = prepare(&args.source, context, choices);
         let (session, plan, _) = stop.or(prepared).await?;
         let execution = Execution {
             verb: "apply",
@@ -52,6 +64,7 @@ pub(crate) async fn run(args: ApplyArgs, context: &Context) -> Result<Outcome> {
             rollout: &args.rollout,
             rollback: args.rollout.rollback,
             stop,
+            drift_after: args.drift_after,
         };
         execute(&session, plan, &execution).await
     })
@@ -61,17 +74,28 @@ pub(crate) async fn run(args: ApplyArgs, context: &Context) -> Result<Outcome> {
 async fn prepare<'a>(
     source: &SourceArgs,
     context: &'a Context,
-    trust: Trust,
+    choices: Choices,
 ) -> Result<(Session<'a>, Plan, Mapping)> {
     let mapping = Mapping::read(source, &context.config)?;
     let session = Session::open(context).await?;
-    let plan = plan(&session.seen, &mapping, trust);
+    let plan = plan(&session.seen, &mapping, choices);
+    report::clashes(&clashes(&plan, &session.seen.workloads), session.printer());
     if let Some(registry) = mapping.unchecked().filter(|_| plan.patches().count() > 0) {
         session.printer().warn(format!(
             "nothing has checked that the images exist in {registry}: without records every reference is taken to be there"
         ));
     }
     Ok((session, plan, mapping))
+}
+
+/// Whose server-side apply will be refused after this plan.
+fn clashes(plan: &Plan, workloads: &[Workload]) -> Vec<Clash> {
+    let clashes = plan.patches().flat_map(|step| {
+        let workload = workloads.iter().find(|one| one.id == step.id);
+        let slots = step.replacements().iter().map(|one| &one.slot);
+        workload.map(|workload| writers::clashes(workload, slots))
+    });
+    clashes.flatten().collect()
 }
 
 /// Carries out `plan`; only what fails before the first patch is an error.
@@ -157,13 +181,14 @@ async fn roll(
     let world = World::follow(&session.cluster, &session.seen, &kinds);
     let board = report::board(&steps, session.printer());
     let engine = Engine::new(session, &world, &board, notes.as_ref(), how);
-    let (mut ended, interrupted) = tokio::select! {
+    let (mut ended, mut interrupted) = tokio::select! {
         ended = engine.run(steps.clone()) => (ended, false),
         () = how.stop.asked() => (engine.so_far(&steps), true),
     };
     drop(board);
     if !interrupted {
         verify(session, &mut ended).await;
+        interrupted = look_again(session, &mut ended, how).await;
     }
     if let Some(notes) = notes {
         notes.close(&ended).await?;
@@ -171,9 +196,21 @@ async fn roll(
     Ok((ended, interrupted))
 }
 
+/// Verifies once more after a while, when that was asked for. True when it was interrupted.
+async fn look_again(session: &Session<'_>, ended: &mut [Ended], how: &Execution<'_>) -> bool {
+    let Some(after) = how.drift_after.filter(|_| ended.iter().any(is_applied)) else {
+        return false;
+    };
+    tokio::select! {
+        () = drift::pause(after, session.printer()) => verify(session, ended).await,
+        () = how.stop.asked() => return true,
+    }
+    false
+}
+
 /// Observes again: is what was written still there?
 async fn verify(session: &Session<'_>, ended: &mut [Ended]) {
-    let now = match session.cluster.templates().await {
+    let now = match session.cluster.workloads_now().await {
         Ok(now) => now,
         Err(failure) => {
             return session.printer().warn(format!(
@@ -182,14 +219,15 @@ async fn verify(session: &Session<'_>, ended: &mut [Ended]) {
             ));
         }
     };
-    for one in ended
-        .iter_mut()
-        .filter(|one| one.status == ChangeStatus::Applied)
-    {
+    for one in ended.iter_mut().filter(|one| is_applied(one)) {
         if let Some(note) = put_back(&one.step, &now) {
             one.overrule(note);
         }
     }
+}
+
+fn is_applied(one: &Ended) -> bool {
+    one.status == ChangeStatus::Applied
 }
 
 /// Tells who has already undone a step.
@@ -197,19 +235,9 @@ fn put_back(step: &Step, now: &[Workload]) -> Option<String> {
     let Some(workload) = now.iter().find(|workload| workload.id == step.id) else {
         return Some(format!("{} was deleted", step.id));
     };
-    step.replacements().iter().find_map(|one| {
-        let field = workload
-            .fields
-            .iter()
-            .find(|field| field.slot == one.slot)?;
-        let owner = workload
-            .owner
-            .as_deref()
-            .map(|owner| format!(" (owner: {owner})"))
-            .unwrap_or_default();
-        (field.literal != one.to)
-            .then(|| format!("{} was changed back to {}{owner}", one.slot, field.literal))
-    })
+    step.replacements()
+        .iter()
+        .find_map(|one| drift::changed(workload, &one.slot, &one.to))
 }
 
 /// What the steps that were left alone ask the process to return.

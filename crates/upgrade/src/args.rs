@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod rewrite;
 
 pub(crate) use rewrite::{OnUnmapped, RewriteArgs};
+use crate::{drift::DriftArgs, rbac::RbacArgs};
 
 /// Points live workloads at mirrored images, watches the rollouts, rolls back
 #[derive(Debug, Parser)]
@@ -72,6 +73,17 @@ pub(crate) enum Verb {
         \x20 castlink-upgrade rollback\n\
         \x20 castlink-upgrade rollback last")]
     Rollback(RollbackArgs),
+    /// Are the images still those that a run wrote, and who put others back?
+    #[command(after_help = "Examples:\n\
+        \x20 castlink-upgrade drift\n\
+        \x20 castlink-upgrade drift --after 5m")]
+    Drift(DriftArgs),
+    /// Print the least Role that the other verbs need, for kubectl apply
+    #[command(after_help = "Examples:\n\
+        \x20 castlink-upgrade rbac --service-account tools:castlink | kubectl apply -f -\n\
+        \x20 castlink-upgrade rbac --for read --group castlink-viewers\n\
+        \x20 castlink-upgrade rbac -v")]
+    Rbac(RbacArgs),
 }
 
 #[derive(Debug, Args)]
@@ -109,6 +121,9 @@ pub(crate) struct PlanArgs {
     /// Exit 3 when there is something to change
     #[arg(long)]
     pub(crate) exit_code: bool,
+    /// Change pods that no controller made as well: their containers restart in place
+    #[arg(long)]
+    pub(crate) bare_pods: bool,
     #[command(flatten)]
     kube: KubeArgs,
 }
@@ -117,6 +132,12 @@ pub(crate) struct PlanArgs {
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    /// Look once more after this time whether somebody has put old images back
+    #[arg(long, value_parser = cli::duration, value_name = "DURATION")]
+    pub(crate) drift_after: Option<Duration>,
+    /// Change pods that no controller made as well: their containers restart in place
+    #[arg(long)]
+    pub(crate) bare_pods: bool,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
     #[command(flatten)]
@@ -218,6 +239,8 @@ impl Command for Cli {
             Verb::Apply(_) => "apply",
             Verb::Status(_) => "status",
             Verb::Rollback(_) => "rollback",
+            Verb::Rbac(_) => "rbac",
+            Verb::Drift(_) => "drift",
         }
     }
 
@@ -235,6 +258,8 @@ impl Command for Cli {
             Verb::Rewrite(_) => {}
             Verb::Plan(verb) => verb.kube.apply(config),
             Verb::Status(verb) => verb.kube.apply(config),
+            Verb::Rbac(verb) => verb.kube.apply(config),
+            Verb::Drift(verb) => verb.kube.apply(config),
             Verb::Apply(verb) => {
                 verb.kube.apply(config);
                 verb.rollout.apply(config);

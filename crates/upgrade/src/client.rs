@@ -127,7 +127,7 @@ fn refused(status: &kube::core::Status, message: String) -> Failure {
             .hint("log in again, or renew the kubeconfig: `aws eks update-kubeconfig --name CLUSTER`"),
         403 => Failure::credentials(format!("not allowed: {message}"))
             .because(answer)
-            .hint("ask for a Role with get, list, watch and patch on the workloads and pods of the namespace"),
+            .hint("`castlink-upgrade rbac` prints the Role that is needed, for an administrator to apply"),
         409 => Failure::conflict(message).because(answer),
         429 | 500.. => Failure::unreachable(message).because(answer),
         _ => Failure::failed(message).because(answer),

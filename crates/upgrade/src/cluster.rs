@@ -34,13 +34,12 @@ impl Cluster {
     /// Exit 2 when the namespace does not exist; 7 or 8 when reading is denied or the
     /// server cannot be reached. Nodes that may not be listed are only a warning.
     pub(crate) async fn observe(&self, printer: &Printer) -> Result<Observed> {
-        let ((), nodes, templates, raw_pods) = tokio::try_join!(
+        let ((), nodes, mut workloads, raw_pods) = tokio::try_join!(
             self.namespace_exists(),
             self.nodes(printer),
             self.templates(),
             self.raw_pods()
         )?;
-        let mut workloads = templates;
         workloads.extend(raw_pods.iter().filter_map(bare_pod));
         workloads.sort_by(|a, b| a.id.cmp(&b.id));
         let pods = raw_pods
@@ -55,8 +54,18 @@ impl Cluster {
         })
     }
 
+    /// Every workload, bare pods among them; nothing else of the namespace.
+    ///
+    /// # Errors
+    /// As [`Cluster::observe`].
+    pub(crate) async fn workloads_now(&self) -> Result<Vec<Workload>> {
+        let (mut workloads, pods) = tokio::try_join!(self.templates(), self.raw_pods())?;
+        workloads.extend(pods.iter().filter_map(bare_pod));
+        Ok(workloads)
+    }
+
     /// Every workload with a template.
-    pub(crate) async fn templates(&self) -> Result<Vec<Workload>> {
+    async fn templates(&self) -> Result<Vec<Workload>> {
         let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Pod);
         let lists = try_join_all(kinds.map(|kind| self.workloads(kind))).await?;
         Ok(lists.into_iter().flatten().collect())
@@ -123,23 +132,14 @@ fn by_name(nodes: &[Node]) -> BTreeMap<String, NodeView> {
         .collect()
 }
 
-/// A pod that no controller made and that still runs; mirror pods of static manifests
-/// belong to their node.
+/// A pod that no controller made and that still runs, or the copy of a static one.
 fn bare_pod(pod: &Pod) -> Option<Workload> {
-    let owned = pod
-        .metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .any(|owner| owner.controller == Some(true));
-    let mirror = pod
-        .annotations()
-        .contains_key("kubernetes.io/config.mirror");
-    if owned || mirror || PodView::new(pod).finished() {
+    if PodView::new(pod).finished() {
         return None;
     }
     let object = serde_json::from_value(serde_json::to_value(pod).ok()?).ok()?;
-    Some(Workload::new(Kind::Pod, object))
+    let workload = Workload::new(Kind::Pod, object);
+    (workload.controller.is_none() || workload.is_static()).then_some(workload)
 }
 
 /// All objects, page by page.

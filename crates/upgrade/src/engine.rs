@@ -330,7 +330,7 @@ impl<'a> Engine<'a> {
     ) -> End {
         if !step.id.kind.rolls() {
             let note =
-                (self.direction == Direction::Forward).then(|| "from its next run on".into());
+                (self.direction == Direction::Forward).then(|| step.id.kind.follows().into());
             return End::Done(note);
         }
         let goal = Goal {

@@ -9,13 +9,7 @@ use castlink_core::{
     record::{Image, Record},
 };
 
-use crate::{
-    cluster::Observed,
-    nodes,
-    pods::PodView,
-    session::Session,
-    workload::{Kind, Workload},
-};
+use crate::{cluster::Observed, nodes, pods::PodView, session::Session, workload::Workload};
 
 /// Lists the images as records, or as a table.
 pub(crate) async fn run(context: &Context) -> Result<Outcome> {
@@ -56,7 +50,7 @@ fn images(seen: &Observed) -> Vec<Image> {
     for workload in seen
         .workloads
         .iter()
-        .filter(|workload| !is_old_run(workload))
+        .filter(|workload| !workload.is_revision())
     {
         for field in &workload.fields {
             users
@@ -91,15 +85,6 @@ fn images(seen: &Observed) -> Vec<Image> {
         .collect()
 }
 
-/// A Job that a CronJob made: its template is the CronJob's, or an earlier one.
-fn is_old_run(workload: &Workload) -> bool {
-    workload.id.kind == Kind::Job
-        && workload
-            .controller
-            .as_ref()
-            .is_some_and(|maker| maker.starts_with("CronJob/"))
-}
-
 /// True when the template of the pod's workload shows `image` already.
 fn is_templated(pod: &PodView, image: &str, workloads: &[Workload]) -> bool {
     let makers = workloads
@@ -113,7 +98,10 @@ fn is_templated(pod: &PodView, image: &str, workloads: &[Workload]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{nodes::sample, workload::Slot};
+    use crate::{
+        nodes::sample,
+        workload::{Kind, Slot},
+    };
     use serde_json::json;
 
     #[test]

@@ -312,6 +312,12 @@ impl Run {
         all.into_values().collect()
     }
 
+    /// What the run changed and did not take back itself.
+    pub(crate) fn applied(&self) -> impl Iterator<Item = &Change> {
+        self.last_word()
+            .filter(|change| change.status == ChangeStatus::Applied)
+    }
+
     /// How many fields ended with `status`; what was patched counts as applied even when
     /// the run ended before its rollout.
     pub(crate) fn count(&self, status: ChangeStatus) -> usize {

@@ -14,8 +14,10 @@ mod apply;
 mod args;
 mod client;
 mod cluster;
+mod drift;
 mod ended;
 mod engine;
+mod fixed;
 mod images;
 mod interrupt;
 mod journal;
@@ -33,13 +35,16 @@ mod places;
 mod plan;
 mod pods;
 mod preflight;
+mod rbac;
 mod report;
 mod rewrite;
+mod rights;
 mod rollback;
 mod rollout;
 mod session;
 mod status;
 mod workload;
+mod writers;
 
 fn main() -> ExitCode {
     app::run(run)
@@ -53,6 +58,8 @@ async fn run(cli: args::Cli, context: Context) -> Result<Outcome> {
         args::Verb::Plan(verb) => apply::plan_only(verb, &context).await,
         args::Verb::Apply(verb) => apply::run(verb, &context).await,
         args::Verb::Status(verb) => status::run(verb, &context).await,
+        args::Verb::Drift(verb) => drift::run(verb, &context).await,
+        args::Verb::Rbac(verb) => rbac::run(&verb, &context),
         args::Verb::Rollback(verb) => rollback::run(verb, &context).await,
     }
 }

@@ -78,6 +78,13 @@ fn manager(metadata: &ObjectMeta) -> Option<String> {
         .map(|(_, tool)| (*tool).to_owned())
 }
 
+/// The tool that writes under the name `manager`.
+pub(crate) fn tool_of_manager(manager: &str) -> Option<&'static str> {
+    let manager = manager.to_lowercase();
+    let known = MANAGERS.iter().find(|(needle, _)| manager.contains(needle));
+    known.map(|(_, tool)| *tool)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,11 +8,12 @@ use castlink_core::{
 
 use crate::{
     cluster::Observed,
+    fixed,
     mapping::{Mapping, Target},
     nodes::Nodes,
     pods::PodView,
     rollout::verdict::pending,
-    workload::{Id, ImageField, Kind, Slot, Workload},
+    workload::{Id, ImageField, Slot, Workload},
 };
 
 /// The workload that installs others; it goes first, so that it acts on its own new image.
@@ -174,28 +175,36 @@ pub(crate) enum Trust {
     Planned,
 }
 
+/// What the user decided.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choices {
+    pub(crate) trust: Trust,
+    /// Change pods that nobody would make anew.
+    pub(crate) bare_pods: bool,
+}
+
 /// Decides what to do with each workload.
-pub(crate) fn plan(seen: &Observed, mapping: &Mapping, trust: Trust) -> Plan {
+pub(crate) fn plan(seen: &Observed, mapping: &Mapping, choices: Choices) -> Plan {
     let mut steps: Vec<Step> = seen
         .workloads
         .iter()
-        .filter(|workload| !(workload.id.kind == Kind::Job && workload.controller.is_some()))
+        .filter(|workload| !workload.is_revision())
         .map(|workload| Step {
             id: workload.id.clone(),
             owner: workload.owner.clone(),
             ordered: workload.ordered,
-            action: action(workload, seen, mapping, trust),
+            action: action(workload, seen, mapping, choices),
         })
         .collect();
     steps.sort_by_key(|step| (!step.goes_alone(), step.id.clone()));
     Plan { steps }
 }
 
-fn action(workload: &Workload, seen: &Observed, mapping: &Mapping, trust: Trust) -> Action {
+fn action(workload: &Workload, seen: &Observed, mapping: &Mapping, choices: Choices) -> Action {
     let mut fields = Vec::new();
     let mut obstacle = None;
     for field in &workload.fields {
-        match decide(field, workload, &seen.nodes, mapping, trust) {
+        match decide(field, workload, &seen.nodes, mapping, choices.trust) {
             Decision::Keep => {}
             Decision::Replace(to) => fields.push(replacement(field, to)),
             Decision::Obstacle(reason) => {
@@ -207,7 +216,8 @@ fn action(workload: &Workload, seen: &Observed, mapping: &Mapping, trust: Trust)
     if fields.is_empty() {
         return in_place(workload, seen);
     }
-    match (unpatchable(workload), obstacle) {
+    let slots = fields.iter().map(|one| &one.slot);
+    match (fixed::reason(workload, slots, choices.bare_pods), obstacle) {
         (Some((reason, Exit::Done)), _) => Action::Report { fields, reason },
         (Some((reason, exit)), _) => Action::Skip {
             fields,
@@ -309,20 +319,6 @@ fn replacement(field: &ImageField, to: String) -> Replacement {
         from: field.literal.clone(),
         to,
     }
-}
-
-/// Why a workload cannot be patched at all, and what that asks the process to return.
-fn unpatchable(workload: &Workload) -> Option<(String, Exit)> {
-    if let Some(maker) = &workload.controller {
-        let reason = format!("made by {maker}, which would put a change back: change it there");
-        return Some((reason, Exit::Partial));
-    }
-    let reason = match workload.id.kind {
-        Kind::Job => "a Job is immutable; Helm makes a hook Job anew at the next release",
-        Kind::Pod => "a bare pod: make it anew from a changed manifest",
-        _ => return None,
-    };
-    Some((reason.into(), Exit::Done))
 }
 
 #[cfg(test)]

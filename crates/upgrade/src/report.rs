@@ -11,11 +11,13 @@ use castlink_core::{
 };
 
 use crate::{
+    client::FIELD_MANAGER,
     ended::{Direction, Ended},
     owner,
     plan::{Action, Plan, Replacement, Step},
     rollout::verdict::Standing,
     session::Session,
+    writers::Clash,
 };
 
 /// A plan, one workload after the other.
@@ -276,8 +278,27 @@ fn owners<'a>(steps: impl Iterator<Item = &'a Step>, printer: &Printer) {
     }
 }
 
+/// Whose next server-side apply will be refused, and until when.
+pub(crate) fn clashes(clashes: &[Clash], printer: &Printer) {
+    let mut managers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for clash in clashes {
+        let slots: Vec<String> = clash.slots.iter().map(ToString::to_string).collect();
+        let text = format!("{} ({})", clash.id, slots.join(", "));
+        managers.entry(&clash.manager).or_default().push(text);
+    }
+    for (manager, what) in managers {
+        printer.warn(format!(
+            "{manager} wrote references of {} by server-side apply, and its next apply is refused (conflict with {FIELD_MANAGER}) \
+             until it applies the same references: {}; {}",
+            count(what.len(), "workload"),
+            what.join(", "),
+            durable(owner::tool_of_manager(manager).unwrap_or(manager)),
+        ));
+    }
+}
+
 /// How a change survives its owner's next write.
-fn durable(tool: &str) -> &'static str {
+pub(crate) fn durable(tool: &str) -> &'static str {
     match tool {
         "helm" => {
             "the next `helm upgrade` puts the chart's images back; set image.repository in its values"

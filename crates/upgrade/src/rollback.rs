@@ -53,7 +53,7 @@ async fn take_back(
     };
     let (run, context) = stop.or(prepare).await?;
     let session = stop.or(Session::open(&context)).await?;
-    same_cluster(&run, &session)?;
+    same_cluster(&run, &session.cluster)?;
     let plan = plan(&run.intended(), &session.seen)?;
     let execution = Execution {
         verb: "rollback",
@@ -61,12 +61,13 @@ async fn take_back(
         rollout: &args.rollout,
         rollback: args::Rollback::None,
         stop,
+        drift_after: None,
     };
     execute(&session, plan, &execution).await
 }
 
 /// The run of that name, remembered by this host or by the namespace.
-async fn find(name: &str, context: &Context) -> Result<Run> {
+pub(crate) async fn find(name: &str, context: &Context) -> Result<Run> {
     if let Some(run) = Run::in_directory(name) {
         return run;
     }
@@ -90,13 +91,13 @@ fn not_asked(failure: &Failure, printer: &Printer) {
 
 /// Journals name workloads, and other clusters have workloads of the same names. What the
 /// cluster itself remembers is of this cluster, by whatever name it was reached.
-fn same_cluster(run: &Run, session: &Session<'_>) -> Result<()> {
-    if run.place != Place::Host || run.header.server == session.cluster.server {
+pub(crate) fn same_cluster(run: &Run, here: &Cluster) -> Result<()> {
+    if run.place != Place::Host || run.header.server == here.server {
         return Ok(());
     }
     Err(Failure::usage(format!(
         "run {} was made on {}, but context {} is {}",
-        run.name, run.header.server, session.cluster.context, session.cluster.server
+        run.name, run.header.server, here.context, here.server
     ))
     .hint(format!(
         "choose the cluster with --context (it was {} then)",

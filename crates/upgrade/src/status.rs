@@ -1,7 +1,7 @@
 //! `status`: is any public reference left, in what would be started or in what runs?
 
 use castlink_core::{
-    Context, Exit, ImageRef, Result,
+    Context, Exit, ImageRef, Printer, Result,
     app::Outcome,
     printer::{count, symbol},
     record::{Check, CheckStatus, Record},
@@ -10,6 +10,7 @@ use castlink_core::{
 use crate::{
     args::StatusArgs,
     cluster::Observed,
+    fixed,
     mapping::is_private,
     pods::PodView,
     rollout::cause,
@@ -26,10 +27,7 @@ pub(crate) async fn run(args: StatusArgs, context: &Context) -> Result<Outcome> 
     };
     let checks = checks(&session.seen, &private);
     let printer = session.printer();
-    for check in &checks {
-        printer.record(&Record::Check(check.clone()));
-        printer.line(line(check));
-    }
+    print(&checks, printer);
     let failed = checks
         .iter()
         .filter(|check| check.status == CheckStatus::Fail)
@@ -57,6 +55,14 @@ pub(crate) async fn run(args: StatusArgs, context: &Context) -> Result<Outcome> 
     Ok(Outcome::from(exit)
         .count("failed", failed as u64)
         .count("warnings", warned as u64))
+}
+
+/// Checks as records, and as lines.
+pub(crate) fn print(checks: &[Check], printer: &Printer) {
+    for check in checks {
+        printer.record(&Record::Check(check.clone()));
+        printer.line(line(check));
+    }
 }
 
 fn line(check: &Check) -> String {
@@ -110,7 +116,7 @@ fn checks(seen: &Observed, private: &Private) -> Vec<Check> {
     let templates = seen
         .workloads
         .iter()
-        .filter(|workload| !(workload.id.kind == Kind::Job && workload.controller.is_some()));
+        .filter(|workload| !workload.is_revision());
     let pods = seen.pods.iter().filter(|pod| !pod.terminating);
     templates
         .map(|workload| template(workload, private))
@@ -119,37 +125,49 @@ fn checks(seen: &Observed, private: &Private) -> Vec<Check> {
 }
 
 fn template(workload: &Workload, private: &Private) -> Check {
-    let public: Vec<String> = workload
+    let public: Vec<(&ImageField, String)> = workload
         .fields
         .iter()
-        .filter_map(|field| {
-            let objection = private.objection(&field.literal)?;
-            Some(format!("{} {objection}", field.slot))
-        })
+        .filter_map(|field| Some((field, private.objection(&field.literal)?)))
         .collect();
-    let invalid = |field: &ImageField| field.literal.parse::<ImageRef>().is_err();
-    let (status, hint) = match (public.is_empty(), workload.id.kind) {
-        (true, _) => (CheckStatus::Ok, None),
-        (false, Kind::Job) => (
-            CheckStatus::Warn,
-            Some("a Job is immutable: set the image in the chart's values"),
-        ),
-        (false, _) if workload.fields.iter().any(invalid) => (
-            CheckStatus::Fail,
-            Some("correct the reference in the chart's values or the manifest"),
-        ),
-        (false, _) => (CheckStatus::Fail, Some("castlink-upgrade apply")),
+    let (status, hint) = if public.is_empty() {
+        (CheckStatus::Ok, None)
+    } else {
+        let (status, hint) = remedy(workload, public.iter().map(|(field, _)| *field));
+        (status, Some(hint))
     };
+    let texts: Vec<String> = public
+        .iter()
+        .map(|(field, objection)| format!("{} {objection}", field.slot))
+        .collect();
     Check {
         id: "upgrade.template".into(),
         status,
         subject: workload.id.to_string(),
-        detail: if public.is_empty() {
-            "every reference is private".into()
-        } else {
-            public.join(", ")
+        detail: match (public.is_empty(), &workload.owner) {
+            (true, _) => "every reference is private".into(),
+            (false, None) => texts.join(", "),
+            (false, Some(owner)) => format!("{} (owner {owner})", texts.join(", ")),
         },
-        hint: hint.map(Into::into),
+        hint,
+    }
+}
+
+/// What a public reference means, and what to do about it. A Job does not pull again.
+fn remedy<'a>(
+    workload: &Workload,
+    fields: impl Iterator<Item = &'a ImageField> + Clone,
+) -> (CheckStatus, String) {
+    let invalid = |field: &ImageField| field.literal.parse::<ImageRef>().is_err();
+    let slots = fields.clone().map(|field| &field.slot);
+    match fixed::reason(workload, slots, false) {
+        Some((reason, _)) if workload.id.kind == Kind::Job => (CheckStatus::Warn, reason),
+        Some((reason, _)) => (CheckStatus::Fail, reason),
+        None if fields.into_iter().any(invalid) => (
+            CheckStatus::Fail,
+            "correct the reference in the chart's values or the manifest".into(),
+        ),
+        None => (CheckStatus::Fail, "castlink-upgrade apply".into()),
     }
 }
 

@@ -22,16 +22,20 @@ pub(crate) enum Kind {
     Deployment,
     DaemonSet,
     StatefulSet,
+    ReplicaSet,
+    ReplicationController,
     CronJob,
     Job,
     Pod,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Deployment,
         Self::DaemonSet,
         Self::StatefulSet,
+        Self::ReplicaSet,
+        Self::ReplicationController,
         Self::CronJob,
         Self::Job,
         Self::Pod,
@@ -42,6 +46,8 @@ impl Kind {
             Self::Deployment => "Deployment",
             Self::DaemonSet => "DaemonSet",
             Self::StatefulSet => "StatefulSet",
+            Self::ReplicaSet => "ReplicaSet",
+            Self::ReplicationController => "ReplicationController",
             Self::CronJob => "CronJob",
             Self::Job => "Job",
             Self::Pod => "Pod",
@@ -53,6 +59,8 @@ impl Kind {
             Self::Deployment => "deployments",
             Self::DaemonSet => "daemonsets",
             Self::StatefulSet => "statefulsets",
+            Self::ReplicaSet => "replicasets",
+            Self::ReplicationController => "replicationcontrollers",
             Self::CronJob => "cronjobs",
             Self::Job => "jobs",
             Self::Pod => "pods",
@@ -61,9 +69,9 @@ impl Kind {
 
     pub(crate) fn group(self) -> &'static str {
         match self {
-            Self::Deployment | Self::DaemonSet | Self::StatefulSet => "apps",
+            Self::Deployment | Self::DaemonSet | Self::StatefulSet | Self::ReplicaSet => "apps",
             Self::CronJob | Self::Job => "batch",
-            Self::Pod => "",
+            Self::Pod | Self::ReplicationController => "",
         }
     }
 
@@ -75,6 +83,17 @@ impl Kind {
     /// True when a changed template starts a rollout.
     pub(crate) fn rolls(self) -> bool {
         matches!(self, Self::Deployment | Self::DaemonSet | Self::StatefulSet)
+    }
+
+    /// When pods of a kind that does not roll run what its template says.
+    pub(crate) fn follows(self) -> &'static str {
+        match self {
+            Self::ReplicaSet | Self::ReplicationController => {
+                "it does not replace its pods: they change when they are deleted"
+            }
+            Self::Pod => "its containers restart in place",
+            _ => "from its next run on",
+        }
     }
 
     pub(crate) fn pod_spec(self) -> &'static str {
@@ -212,6 +231,23 @@ impl Workload {
                 && text(&object.data, "/spec/podManagementPolicy") != Some("Parallel"),
             object,
         }
+    }
+
+    /// Made from a template that is looked at by itself: a run of a CronJob, a revision of
+    /// a Deployment.
+    pub(crate) fn is_revision(&self) -> bool {
+        let maker = self.controller.as_deref().unwrap_or_default();
+        match self.id.kind {
+            Kind::Job => !maker.is_empty(),
+            Kind::ReplicaSet => maker.starts_with("Deployment/"),
+            _ => false,
+        }
+    }
+
+    /// A pod whose manifest lies on its node; the API server shows a copy of it.
+    pub(crate) fn is_static(&self) -> bool {
+        let annotations = self.object.metadata.annotations.as_ref();
+        annotations.is_some_and(|all| all.contains_key("kubernetes.io/config.mirror"))
     }
 }
 

@@ -1,0 +1,397 @@
+//! `rbac`: the least rights that the commands need in a cluster, from the table of
+//! rights.rs, as manifests for `kubectl apply -f -`. Asks nobody anything.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    str::FromStr,
+};
+
+use castlink_core::{Context, Exit, Failure, Result, app::Outcome, cli::KubeArgs};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    rights::{GRANTS, Grant, On, Stage},
+    workload::Kind,
+};
+
+/// Flags of `rbac`.
+#[derive(Debug, Args)]
+pub(crate) struct RbacArgs {
+    /// What it is to be used for (repeat, or separate with commas)
+    #[arg(
+        long = "for",
+        value_enum,
+        value_name = "USE",
+        value_delimiter = ',',
+        default_values_t = [Use::Apply, Use::Rollback]
+    )]
+    uses: Vec<Use>,
+    /// Name of the Role and its binding; the ClusterRole for nodes adds the namespace
+    #[arg(long, value_name = "NAME", default_value = "castlink-upgrade")]
+    name: String,
+    /// Bind to this ServiceAccount: NAME, or NAMESPACE:NAME of another namespace (repeatable)
+    #[arg(long, value_name = "ACCOUNT")]
+    service_account: Vec<Account>,
+    /// Bind to this user, as the API server names it (repeatable)
+    #[arg(long, value_name = "NAME")]
+    user: Vec<String>,
+    /// Bind to this group, as an EKS access entry or aws-auth names it (repeatable)
+    #[arg(long, value_name = "NAME")]
+    group: Vec<String>,
+    /// Also for `apply --bare-pods`
+    #[arg(long)]
+    bare_pods: bool,
+    #[command(flatten)]
+    pub(crate) kube: KubeArgs,
+}
+
+/// What the rights are to be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Use {
+    /// `images`, `plan`, `status` and `drift`
+    Read,
+    /// `apply`
+    Apply,
+    /// `rollback`
+    Rollback,
+}
+
+impl Use {
+    fn stages(self) -> &'static [Stage] {
+        match self {
+            Self::Read => &[Stage::Look],
+            Self::Apply | Self::Rollback => {
+                &[Stage::Look, Stage::Patch, Stage::Follow, Stage::Unblock]
+            }
+        }
+    }
+}
+
+/// `NAME` or `NAMESPACE:NAME`, as kubectl writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Account {
+    namespace: Option<String>,
+    name: String,
+}
+
+impl FromStr for Account {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (namespace, name) = match text.split_once(':') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, text),
+        };
+        let all = namespace.into_iter().chain([name]);
+        if all.into_iter().any(|part| !is_label(part)) {
+            return Err(Failure::usage("write NAME or NAMESPACE:NAME"));
+        }
+        Ok(Self {
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// Letters, digits, dashes and dots: what names of accounts and roles are made of.
+fn is_label(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    !text.is_empty() && text.chars().all(inner)
+}
+
+/// Prints the manifests; why each right is in them with `-v`.
+pub(crate) fn run(args: &RbacArgs, context: &Context) -> Result<Outcome> {
+    let namespace = &context.config.kube.namespace;
+    if !is_label(&args.name) {
+        return Err(
+            Failure::usage(format!("`{}` cannot be the name of a Role", args.name))
+                .hint("use lower-case letters, digits and dashes"),
+        );
+    }
+    for grant in grants(args) {
+        let on: Vec<String> = grant.on.iter().map(|on| on.full_name()).collect();
+        context
+            .printer
+            .detail(format!("{} {}: {}", grant.verb, on.join(", "), grant.why));
+    }
+    let subjects = subjects(args, namespace);
+    if subjects.is_empty() {
+        context.printer.note(
+            "nobody is bound to it: add --service-account, --user or --group, or bind it yourself",
+        );
+    }
+    let text = manifests(args, namespace, &subjects);
+    context.printer.raw(text.trim_end());
+    Ok(Exit::Done.into())
+}
+
+fn grants(args: &RbacArgs) -> impl Iterator<Item = &'static Grant> {
+    let wanted = |stage| args.uses.iter().any(|one| one.stages().contains(&stage));
+    GRANTS.iter().filter(move |grant| wanted(grant.stage))
+}
+
+/// The verbs for each resource.
+fn verbs(args: &RbacArgs) -> BTreeMap<On, BTreeSet<&'static str>> {
+    let mut all: BTreeMap<On, BTreeSet<&'static str>> = BTreeMap::new();
+    for grant in grants(args) {
+        for on in grant.on {
+            let bare_pod = grant.stage == Stage::Patch && *on == On::Workload(Kind::Pod);
+            if !bare_pod || args.bare_pods {
+                all.entry(*on).or_default().insert(grant.verb);
+            }
+        }
+    }
+    all
+}
+
+/// The subjects of a binding, each as a line of YAML.
+fn subjects(args: &RbacArgs, here: &str) -> Vec<String> {
+    let accounts = args.service_account.iter().map(|account| {
+        let namespace = account.namespace.as_deref().unwrap_or(here);
+        format!(
+            "{{kind: ServiceAccount, name: {}, namespace: {}}}",
+            quoted(&account.name),
+            quoted(namespace)
+        )
+    });
+    let named = |kind: &'static str, names: &[String]| -> Vec<String> {
+        let one = |name: &String| {
+            format!(
+                "{{apiGroup: rbac.authorization.k8s.io, kind: {kind}, name: {}}}",
+                quoted(name)
+            )
+        };
+        names.iter().map(one).collect()
+    };
+    accounts
+        .chain(named("User", &args.user))
+        .chain(named("Group", &args.group))
+        .collect()
+}
+
+fn manifests(args: &RbacArgs, namespace: &str, subjects: &[String]) -> String {
+    let (outside, inside): (Vec<_>, Vec<_>) = verbs(args)
+        .into_iter()
+        .partition(|(on, _)| *on == On::Nodes);
+    let role = Object {
+        kind: "Role",
+        name: args.name.clone(),
+        namespace: Some(namespace),
+    };
+    let cluster = Object {
+        kind: "ClusterRole",
+        name: format!("{}-{namespace}", args.name),
+        namespace: None,
+    };
+    let mut text = String::new();
+    for (object, rules) in [(role, inside), (cluster, outside)] {
+        text.push_str(&object.role(&rules, namespace));
+        if !subjects.is_empty() {
+            text.push_str(&object.binding(subjects));
+        }
+    }
+    text
+}
+
+/// A Role or ClusterRole.
+struct Object<'a> {
+    kind: &'static str,
+    name: String,
+    namespace: Option<&'a str>,
+}
+
+impl Object<'_> {
+    fn head(&self, kind: &str) -> String {
+        let mut text = format!(
+            "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {}\n",
+            quoted(&self.name)
+        );
+        if let Some(namespace) = self.namespace {
+            let _never_fails = writeln!(text, "  namespace: {}", quoted(namespace));
+        }
+        text
+    }
+
+    fn role(&self, rules: &[(On, BTreeSet<&str>)], namespace: &str) -> String {
+        let mut text = self.head(self.kind);
+        text.push_str("rules:\n");
+        for rule in merged(rules) {
+            text.push_str(&rule.yaml(namespace));
+        }
+        text
+    }
+
+    fn binding(&self, subjects: &[String]) -> String {
+        let mut text = self.head(&format!("{}Binding", self.kind));
+        let _never_fails = write!(
+            text,
+            "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {}\n  name: {}\nsubjects:\n",
+            self.kind,
+            quoted(&self.name)
+        );
+        for subject in subjects {
+            let _never_fails = writeln!(text, "- {subject}");
+        }
+        text
+    }
+}
+
+/// Resources of one group with the same verbs.
+struct Rule {
+    group: &'static str,
+    resources: Vec<&'static str>,
+    verbs: Vec<String>,
+    only_this_namespace: bool,
+}
+
+fn merged(rules: &[(On, BTreeSet<&str>)]) -> Vec<Rule> {
+    let mut all: Vec<Rule> = Vec::new();
+    for (on, verbs) in rules {
+        let verbs: Vec<String> = verbs.iter().map(|verb| (*verb).to_owned()).collect();
+        let named = *on == On::Namespace;
+        let same = all.iter_mut().find(|rule| {
+            rule.group == on.group() && rule.verbs == verbs && rule.only_this_namespace == named
+        });
+        match same {
+            Some(rule) => rule.resources.push(on.plural()),
+            None => all.push(Rule {
+                group: on.group(),
+                resources: vec![on.plural()],
+                verbs,
+                only_this_namespace: named,
+            }),
+        }
+    }
+    all
+}
+
+impl Rule {
+    fn yaml(&self, namespace: &str) -> String {
+        let names = if self.only_this_namespace {
+            format!("  resourceNames: [{}]\n", quoted(namespace))
+        } else {
+            String::new()
+        };
+        format!(
+            "- apiGroups: [{}]\n  resources: [{}]\n{names}  verbs: [{}]\n",
+            quoted(self.group),
+            self.resources.join(", "),
+            self.verbs.join(", ")
+        )
+    }
+}
+
+/// A string of JSON is one of YAML as well.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        rbac: RbacArgs,
+    }
+
+    fn print(flags: &str) -> String {
+        let words = std::iter::once("rbac").chain(flags.split_whitespace());
+        let args = Line::try_parse_from(words).unwrap().rbac;
+        let subjects = subjects(&args, "castai-agent");
+        manifests(&args, "castai-agent", &subjects)
+    }
+
+    #[test]
+    fn reading_needs_nothing_but_lists() {
+        assert_eq!(
+            print("--for read --user jane"),
+            r#"---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: "castlink-upgrade"
+  namespace: "castai-agent"
+rules:
+- apiGroups: ["apps"]
+  resources: [deployments, daemonsets, statefulsets, replicasets]
+  verbs: [list]
+- apiGroups: [""]
+  resources: [replicationcontrollers, pods]
+  verbs: [list]
+- apiGroups: ["batch"]
+  resources: [cronjobs, jobs]
+  verbs: [list]
+- apiGroups: [""]
+  resources: [namespaces]
+  resourceNames: ["castai-agent"]
+  verbs: [get]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: "castlink-upgrade"
+  namespace: "castai-agent"
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: "castlink-upgrade"
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: User, name: "jane"}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: "castlink-upgrade-castai-agent"
+rules:
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: "castlink-upgrade-castai-agent"
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: "castlink-upgrade-castai-agent"
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: User, name: "jane"}
+"#
+        );
+    }
+
+    #[test]
+    fn bare_pods_are_patched_only_on_request() {
+        let pods = |flags: &str| {
+            let text = print(flags);
+            let rule = text.split("- apiGroups").find(|rule| rule.contains("pods"));
+            rule.unwrap().lines().last().unwrap().to_owned()
+        };
+        assert_eq!(pods(""), "  verbs: [delete, list, watch]");
+        assert_eq!(
+            pods("--bare-pods"),
+            "  verbs: [delete, get, list, patch, watch]"
+        );
+        assert!(!print("").contains("Binding"));
+    }
+
+    #[test]
+    fn accounts_are_written_as_kubectl_writes_them() {
+        let text = print("--service-account ci --service-account tools:bot --group ops");
+        for line in [
+            r#"- {kind: ServiceAccount, name: "ci", namespace: "castai-agent"}"#,
+            r#"- {kind: ServiceAccount, name: "bot", namespace: "tools"}"#,
+            r#"- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: "ops"}"#,
+        ] {
+            assert_eq!(text.matches(line).count(), 2, "{line}: {text}");
+        }
+        for wrong in ["", "a:", "a b", "A", "a:b:c"] {
+            assert!(wrong.parse::<Account>().is_err(), "{wrong}");
+        }
+    }
+}
