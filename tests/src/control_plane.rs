@@ -128,6 +128,32 @@ impl ControlPlane {
         client(&self.kubeconfig).await
     }
 
+    /// What was asked of the API server, one audit event per line; the cluster's own
+    /// components are left out.
+    #[must_use]
+    pub fn audit_log(&self) -> PathBuf {
+        self.dir.join("audit.log")
+    }
+
+    fn audit_policy(&self) -> Result<PathBuf> {
+        let own = [
+            "system:kube-controller-manager",
+            "system:kube-scheduler",
+            "system:apiserver",
+        ];
+        let policy = json!({
+            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+            "rules": [
+                {"level": "None", "users": own},
+                {"level": "None", "userGroups": ["system:masters", "system:nodes", "system:serviceaccounts:kube-system"]},
+                {"level": "Metadata"},
+            ],
+        });
+        let path = self.dir.join("audit-policy.json");
+        fs::write(&path, policy.to_string())?;
+        Ok(path)
+    }
+
     /// The processes' names and ids.
     #[must_use]
     pub fn pids(&self) -> Vec<(String, u32)> {
@@ -217,6 +243,8 @@ impl ControlPlane {
             "--authorization-mode=RBAC".to_owned(),
             "--allow-privileged=true".to_owned(),
             "--profiling=false".to_owned(),
+            format!("--audit-policy-file={}", self.audit_policy()?.display()),
+            format!("--audit-log-path={}", self.audit_log().display()),
         ]);
         let spec = spec.args(serving_flags(files));
         let http = self.https(files)?;

@@ -34,7 +34,7 @@ const BINARIES: [(&str, &[&str]); 5] = [
     ),
     (
         "castlink-upgrade",
-        &["images", "rewrite", "plan", "apply", "status", "rollback"],
+        &["images", "rewrite", "plan", "apply", "status", "drift", "rollback", "rbac"],
     ),
 ];
 

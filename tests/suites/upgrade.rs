@@ -1,14 +1,24 @@
 //! `castlink-upgrade` against a real control plane whose nodes pull nothing but what the
 //! ECR serves: whole runs of the binary, judged by what is in the cluster afterwards.
 
+#[path = "upgrade/access.rs"]
+mod access;
+#[path = "upgrade/drift.rs"]
+mod drift;
 #[path = "upgrade/harness.rs"]
 mod harness;
 #[path = "upgrade/interrupted.rs"]
 mod interrupted;
+#[path = "upgrade/kinds.rs"]
+mod kinds;
 #[path = "upgrade/nodes.rs"]
 mod nodes;
 #[path = "upgrade/notes.rs"]
 mod notes;
+#[path = "upgrade/proxy.rs"]
+mod proxy;
+#[path = "upgrade/races.rs"]
+mod races;
 #[path = "upgrade/refusals.rs"]
 mod refusals;
 #[path = "upgrade/rollbacks.rs"]

@@ -12,8 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod rewrite;
 
-pub(crate) use rewrite::{OnUnmapped, RewriteArgs};
 use crate::{drift::DriftArgs, rbac::RbacArgs};
+pub(crate) use rewrite::{OnUnmapped, RewriteArgs};
 
 /// Points live workloads at mirrored images, watches the rollouts, rolls back
 #[derive(Debug, Parser)]

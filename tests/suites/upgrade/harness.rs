@@ -18,6 +18,11 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::access;
+
+/// The service account that `castlink-upgrade` runs as.
+pub(crate) const ACCOUNT: &str = "castlink";
+
 /// How long controllers and kubelets may take.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
@@ -77,23 +82,32 @@ pub(crate) struct Scene {
     pub(crate) stack: &'static Stack,
     pub(crate) client: kube::Client,
     pub(crate) namespace: String,
+    /// Whose rights `castlink-upgrade` has.
+    pub(crate) kubeconfig: PathBuf,
 }
 
 impl Scene {
+    /// A new namespace, and a service account with the rights that `rbac` prints.
     pub(crate) async fn new(namespace: &str) -> Result<Self> {
-        Self::existing(namespace).await?.created().await
+        Self::with_rights(namespace, &[]).await
     }
 
-    /// Itself, once its namespace has been made.
-    pub(crate) async fn created(self) -> Result<Self> {
+    /// The same, with the rights that `rbac` prints with `flags`.
+    pub(crate) async fn with_rights(namespace: &str, flags: &[&str]) -> Result<Self> {
+        Self::existing(namespace).await?.created(flags).await
+    }
+
+    /// Itself, once its namespace has been made and its account admitted.
+    pub(crate) async fn created(self, flags: &[&str]) -> Result<Self> {
         let scene = self;
         let namespace = scene.namespace.as_str();
         let api: Api<Namespace> = Api::all(scene.client.clone());
         let object = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
         api.create(&PostParams::default(), &object).await?;
-        Ok(scene)
+        scene.admitted(flags).await
     }
 
+    /// A namespace of others, and the administrator's rights.
     pub(crate) async fn existing(namespace: &str) -> Result<Self> {
         Self::on(stack().await, namespace).await
     }
@@ -104,7 +118,14 @@ impl Scene {
             stack,
             client: stack.client().await?,
             namespace: namespace.to_owned(),
+            kubeconfig: stack.cluster()?.plane.kubeconfig().to_owned(),
         })
+    }
+
+    /// From now on as a service account with the rights that `rbac` prints with `flags`.
+    pub(crate) async fn admitted(mut self, flags: &[&str]) -> Result<Self> {
+        self.kubeconfig = access::account(&self, ACCOUNT, flags).await?;
+        Ok(self)
     }
 
     /// The name of `image` in the ECR.
@@ -121,6 +142,7 @@ impl Scene {
             .args(args.iter().copied());
         Ok(product
             .args(["-n", &self.namespace])
+            .env("KUBECONFIG", self.kubeconfig.display().to_string())
             .env("XDG_STATE_HOME", state.display().to_string()))
     }
 
@@ -198,11 +220,70 @@ impl Scene {
         Ok(())
     }
 
+    /// Creates a CronJob whose time does not come.
+    pub(crate) async fn create_cron_job(&self, name: &str, image: &str) -> Result<()> {
+        let template = self.template(image, json!({"restartPolicy": "Never"}));
+        let spec =
+            json!({"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": template}}});
+        self.create_object("CronJob", json!({"name": name}), spec)
+            .await
+    }
+
+    /// Creates a Job.
+    pub(crate) async fn create_job(&self, metadata: Value, image: &str) -> Result<()> {
+        let template = self.template(image, json!({"restartPolicy": "Never"}));
+        self.create_object("Job", metadata, json!({"template": template}))
+            .await
+    }
+
+    /// Creates a ReplicationController with one pod.
+    pub(crate) async fn create_controller(&self, name: &str, image: &str) -> Result<()> {
+        let mut template = self.template(image, json!({}));
+        template["metadata"] = json!({"labels": {"app": name}});
+        let spec = json!({"replicas": 1, "selector": {"app": name}, "template": template});
+        self.create_object("ReplicationController", json!({"name": name}), spec)
+            .await
+    }
+
+    /// Creates a pod that nobody would make anew; `spec` is laid over its spec.
+    pub(crate) async fn create_pod(&self, name: &str, spec: Value, image: &str) -> Result<()> {
+        let template = self.template(image, spec);
+        self.create_object("Pod", json!({"name": name}), template["spec"].clone())
+            .await
+    }
+
+    fn template(&self, image: &str, more: Value) -> Value {
+        let mut spec = json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "app", "image": image}]});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            spec[key] = value.clone();
+        }
+        json!({"spec": spec})
+    }
+
+    /// Creates an object of `kind`.
+    pub(crate) async fn create_object(
+        &self,
+        kind: &str,
+        metadata: Value,
+        spec: Value,
+    ) -> Result<()> {
+        let group = match kind {
+            "CronJob" | "Job" => "batch/v1",
+            "Pod" | "ReplicationController" => "v1",
+            _ => "apps/v1",
+        };
+        let object = json!({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": spec});
+        self.api(kind)
+            .create(&PostParams::default(), &serde_json::from_value(object)?)
+            .await?;
+        Ok(())
+    }
+
     pub(crate) fn api(&self, kind: &str) -> Api<DynamicObject> {
-        let group = if matches!(kind, "CronJob" | "Job") {
-            "batch"
-        } else {
-            "apps"
+        let group = match kind {
+            "CronJob" | "Job" => "batch",
+            "Pod" | "ReplicationController" => "",
+            _ => "apps",
         };
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
@@ -211,10 +292,12 @@ impl Scene {
     /// The image in the first container of a workload's template.
     pub(crate) async fn image(&self, kind: &str, name: &str) -> Result<String> {
         let object = self.api(kind).get(name).await?;
-        let image = object
-            .data
-            .pointer("/spec/template/spec/containers/0/image")
-            .and_then(Value::as_str);
+        let path = match kind {
+            "Pod" => "/spec/containers/0/image",
+            "CronJob" => "/spec/jobTemplate/spec/template/spec/containers/0/image",
+            _ => "/spec/template/spec/containers/0/image",
+        };
+        let image = object.data.pointer(path).and_then(Value::as_str);
         Ok(image.context("no image")?.to_owned())
     }
 

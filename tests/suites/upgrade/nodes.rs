@@ -52,7 +52,10 @@ async fn switch(scene: &Scene, node: &str, up: bool) -> Result<()> {
 
 #[tokio::test]
 async fn a_node_that_is_not_ready_is_named_and_nothing_is_taken_back() -> Result<()> {
-    let scene = Scene::on(stack().await?, "nodes").await?.created().await?;
+    let scene = Scene::on(stack().await?, "nodes")
+        .await?
+        .created(&[])
+        .await?;
     let old = scene.target(GOOD);
     scene.create("DaemonSet", "strict", 0, &old).await?;
     let lax = json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}}});

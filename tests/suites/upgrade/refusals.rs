@@ -29,6 +29,7 @@ async fn without_the_right_to_patch_nothing_is_changed() -> Result<()> {
         "patch deployments.apps",
         "patch statefulsets.apps",
         "in namespace readers",
+        "castlink-upgrade rbac -n readers --user reader | kubectl apply -f -",
     ] {
         ensure!(outcome.stderr.contains(text), "{text}: {outcome}");
     }

@@ -1,0 +1,129 @@
+//! Who puts old images back, and how it is noticed.
+
+use anyhow::{Result, ensure};
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use crate::harness::{GOOD, Scene, change};
+
+/// A write of the template as Helm makes it.
+async fn put_back(scene: &Scene, name: &str, image: &str) -> Result<()> {
+    let template =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}});
+    let helm = PatchParams {
+        field_manager: Some("helm".into()),
+        ..PatchParams::default()
+    };
+    let api = scene.api("Deployment");
+    api.patch(name, &helm, &Patch::Strategic(template)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_put_back_is_told_with_who_and_when() -> Result<()> {
+    let scene = Scene::new("drifting").await?;
+    for name in ["stays", "drifts"] {
+        scene.create("Deployment", name, 0, GOOD).await?;
+    }
+    scene
+        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
+        .await?
+        .expect_code(0)?;
+    let still = scene.upgrade(&["drift"])?.run().await?.expect_code(0)?;
+    ensure!(
+        still.stdout.contains("0 of 2 references changed"),
+        "{still}"
+    );
+
+    put_back(&scene, "drifts", GOOD).await?;
+    let drift = ["drift", "last", "--after", "1s", "-o", "json"];
+    let drift = scene.upgrade(&drift)?.run().await?.expect_code(3)?;
+    let checks = drift.records_of("check")?;
+    let status = |name: &str| {
+        checks
+            .iter()
+            .find(|one| one["subject"] == format!("Deployment/{name}"))
+    };
+    let drifted = status("drifts").expect("a check");
+    assert_eq!(status("stays").expect("a check")["status"], "ok");
+    assert_eq!(drifted["status"], "fail");
+    let detail = drifted["detail"].to_string();
+    ensure!(
+        detail.contains(&format!("was changed to {GOOD}: helm at 20")),
+        "{detail}"
+    );
+    ensure!(
+        drifted["hint"].to_string().contains("image.repository"),
+        "{drifted}"
+    );
+
+    // Running the upgrade again puts it right.
+    scene
+        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
+        .await?
+        .expect_code(0)?;
+    scene.upgrade(&["drift"])?.run().await?.expect_code(0)?;
+    Ok(())
+}
+
+/// What we took back ourselves is not held against anybody.
+#[tokio::test]
+async fn a_rollback_is_no_drift() -> Result<()> {
+    let scene = Scene::new("taken-back").await?;
+    scene.create("Deployment", "web", 0, GOOD).await?;
+    scene
+        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
+        .await?
+        .expect_code(0)?;
+    scene
+        .upgrade(&["rollback", "last"])?
+        .run()
+        .await?
+        .expect_code(0)?;
+    let drift = scene.upgrade(&["drift"])?.run().await?.expect_code(0)?;
+    ensure!(drift.stdout.contains("castlink at "), "{drift}");
+    Ok(())
+}
+
+/// `apply --drift-after` notices what an immediate look would miss.
+#[tokio::test]
+async fn apply_looks_again_after_a_while() -> Result<()> {
+    let scene = Scene::new("self-healing").await?;
+    scene.create("Deployment", "web", 0, GOOD).await?;
+    let records = [scene.copied(GOOD)];
+    let more = ["--soak", "0s", "--drift-after", "3s"];
+    let heals = async {
+        let image = scene.target(GOOD);
+        castlink_tests::process::wait_until("our patch", crate::harness::SOON, async || {
+            let now = scene.image("Deployment", "web").await?;
+            ensure!(now == image, "{now}");
+            Ok(())
+        })
+        .await?;
+        put_back(&scene, "web", GOOD).await
+    };
+    let (outcome, healed) = tokio::join!(scene.apply(&records, &more), heals);
+    healed?;
+    let outcome = outcome?.expect_code(6)?;
+    let change = change(&outcome, "Deployment/web")?;
+    ensure!(
+        change["error"]["message"]
+            .to_string()
+            .contains(": helm at 20"),
+        "{change}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_run_there_is_nothing_to_compare() -> Result<()> {
+    let scene = Scene::new("no-run").await?;
+    let outcome = scene.upgrade(&["drift"])?.run().await?.expect_code(2)?;
+    ensure!(
+        outcome
+            .stderr
+            .contains("no run of `apply` in namespace no-run"),
+        "{outcome}"
+    );
+    Ok(())
+}

@@ -1,0 +1,351 @@
+//! Every kind and state of a workload: what is changed, what is left alone, and what a run
+//! says about it. Judged by what is in the cluster afterwards.
+
+use anyhow::{Result, ensure};
+use castlink_tests::process::wait_until;
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::harness::{GOOD, NOWHERE, SLOW, SOON, Scene, change, first_image, ready};
+
+/// The one merge patch on one object.
+async fn merge(scene: &Scene, kind: &str, name: &str, patch: Value) -> Result<DynamicObject> {
+    let api = scene.api(kind);
+    Ok(api
+        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await?)
+}
+
+/// Paused, scaled to zero, `OnDelete`, no matching node: the template changes, no pod
+/// starts, and success must not be claimed for the image.
+#[tokio::test]
+async fn what_does_not_roll_is_patched_and_told() -> Result<()> {
+    let scene = Scene::new("standstill").await?;
+    let paused = json!({"replicas": 1, "paused": true});
+    let manual = json!({"replicas": 1, "updateStrategy": {"type": "OnDelete"}});
+    scene
+        .create_from("Deployment", "paused", paused, GOOD)
+        .await?;
+    scene.create("Deployment", "zero", 0, NOWHERE).await?;
+    scene
+        .create_from("StatefulSet", "manual", manual.clone(), GOOD)
+        .await?;
+    scene
+        .create_from("DaemonSet", "by-hand", manual, GOOD)
+        .await?;
+    scene.create("DaemonSet", "nowhere", 0, GOOD).await?;
+    let selector = json!({"spec": {"template": {"spec": {"nodeSelector": {"no": "such"}}}}});
+    merge(&scene, "DaemonSet", "nowhere", selector).await?;
+    let records = [scene.copied(GOOD), scene.copied(NOWHERE)];
+    let outcome = scene
+        .apply(&records, &["--soak", "0s"])
+        .await?
+        .expect_code(0)?;
+    for (kind, name, image, note) in [
+        (
+            "Deployment",
+            "paused",
+            GOOD,
+            "paused: nothing rolls until it is resumed",
+        ),
+        ("Deployment", "zero", NOWHERE, "scaled to 0"),
+        (
+            "StatefulSet",
+            "manual",
+            GOOD,
+            "strategy OnDelete: pods change when they are deleted",
+        ),
+        (
+            "DaemonSet",
+            "by-hand",
+            GOOD,
+            "strategy OnDelete: pods change when they are deleted",
+        ),
+        ("DaemonSet", "nowhere", GOOD, "no node matches it"),
+    ] {
+        assert_eq!(
+            scene.image(kind, name).await?,
+            scene.target(image),
+            "{name}"
+        );
+        let line = outcome
+            .stderr
+            .lines()
+            .find(|line| line.contains(&format!("{kind}/{name}: patched")));
+        ensure!(
+            line.is_some_and(|line| line.contains(note)),
+            "{name}: {note}: {outcome}"
+        );
+    }
+    let paused = scene.api("Deployment").get("paused").await?;
+    assert_eq!(paused.data["spec"]["paused"], true, "it stays paused");
+    // The pods still hold the public references, and `status` does not overlook them.
+    let status = scene.upgrade(&["status"])?.run().await?.expect_code(3)?;
+    ensure!(
+        status
+            .stdout
+            .contains("Pod/manual-0: container app runs ghcr.io/"),
+        "{status}"
+    );
+    Ok(())
+}
+
+/// A partition keeps the pods below it; those above follow, and that is success.
+#[tokio::test]
+async fn a_partition_is_respected() -> Result<()> {
+    let scene = Scene::new("partition").await?;
+    let spec = json!({"replicas": 3, "podManagementPolicy": "Parallel",
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}});
+    scene
+        .create_from("StatefulSet", "db", spec, &scene.target(GOOD))
+        .await?;
+    scene.pods_until(3, ready).await?;
+    let wanted = scene.target(SLOW);
+    let mut record = scene.copied(GOOD);
+    (record["source"], record["target"]) = (json!(scene.target(GOOD)), json!(wanted));
+    scene
+        .apply(&[record], &["--soak", "0s"])
+        .await?
+        .expect_code(0)?;
+    let mut pods = scene.pods().await?;
+    pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    let images: Vec<&str> = pods.iter().map(first_image).collect();
+    assert_eq!(images, [&scene.target(GOOD), &scene.target(GOOD), &wanted]);
+    Ok(())
+}
+
+/// A PodDisruptionBudget that allows nothing is about evictions; controllers delete.
+#[tokio::test]
+async fn a_disruption_budget_does_not_stop_a_rollout() -> Result<()> {
+    let scene = Scene::new("budget").await?;
+    scene
+        .create("Deployment", "web", 2, &scene.target(GOOD))
+        .await?;
+    scene.pods_until(2, ready).await?;
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "web"}}}});
+    let api: kube::Api<k8s_openapi::api::policy::v1::PodDisruptionBudget> =
+        kube::Api::namespaced(scene.client.clone(), &scene.namespace);
+    api.create(&PostParams::default(), &serde_json::from_value(budget)?)
+        .await?;
+    merge(&scene, "Deployment", "web", template_image(GOOD)).await?;
+    scene
+        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
+        .await?
+        .expect_code(0)?;
+    let target = scene.target(GOOD);
+    scene
+        .pods_until(2, |pod| ready(pod) && first_image(pod) == target)
+        .await
+}
+
+fn template_image(image: &str) -> Value {
+    json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}})
+}
+
+#[tokio::test]
+async fn jobs_are_reported_and_never_patched() -> Result<()> {
+    let scene = Scene::new("jobs").await?;
+    let hook = json!({"name": "hook", "annotations": {"helm.sh/hook": "pre-upgrade"}});
+    scene.create_job(hook, GOOD).await?;
+    scene.create_job(json!({"name": "running"}), GOOD).await?;
+    scene.create_job(json!({"name": "finished"}), GOOD).await?;
+    finish(&scene, "finished").await?;
+    let outcome = scene
+        .apply(&[scene.copied(GOOD)], &[])
+        .await?
+        .expect_code(0)?;
+    for (name, why) in [
+        ("hook", "a Helm hook, made anew at the next release"),
+        ("running", "it still runs; delete it"),
+        (
+            "finished",
+            "it has ended, and its image is not pulled again",
+        ),
+    ] {
+        assert_eq!(scene.image("Job", name).await?, GOOD);
+        let change = change(&outcome, &format!("Job/{name}"))?;
+        assert_eq!(change["status"], "skipped");
+        ensure!(text(&change).contains(why), "{change}");
+    }
+    // Nothing can be done here and now: warnings, and no failure.
+    let status = scene.upgrade(&["status", "-o", "json"])?.run().await?;
+    let checks = status.records_of("check")?;
+    let jobs: Vec<&Value> = checks
+        .iter()
+        .filter(|check| check["subject"].to_string().contains("Job/"))
+        .collect();
+    assert_eq!(jobs.len(), 3, "{status}");
+    ensure!(
+        jobs.iter().all(|check| check["status"] == "warn"),
+        "{status}"
+    );
+    Ok(())
+}
+
+fn text(change: &Value) -> String {
+    change["error"]["message"].to_string()
+}
+
+/// As the Job controller would at its end.
+async fn finish(scene: &Scene, name: &str) -> Result<()> {
+    merge(scene, "Job", name, json!({"spec": {"suspend": true}})).await?;
+    let now = "2026-01-01T00:00:00Z";
+    let status = json!({"status": {"startTime": now, "completionTime": now, "succeeded": 1, "ready": 0, "terminating": 0,
+        "active": 0, "uncountedTerminatedPods": {},
+        "conditions": [
+            {"type": "SuccessCriteriaMet", "status": "True", "lastTransitionTime": now, "lastProbeTime": now, "reason": "x", "message": ""},
+            {"type": "Complete", "status": "True", "lastTransitionTime": now, "lastProbeTime": now, "reason": "x", "message": ""}]}});
+    wait_until("the end of the Job", SOON, async || {
+        let api = scene.api("Job");
+        let patch = Patch::Merge(&status);
+        api.patch_status(name, &PatchParams::default(), &patch)
+            .await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Without the flag a bare pod is told of; with it, its containers restart in place.
+#[tokio::test]
+async fn bare_pods_are_changed_in_place_on_request() -> Result<()> {
+    let scene = Scene::with_rights("bare-pods", &["--bare-pods"]).await?;
+    let init = json!({"initContainers": [{"name": "first", "image": scene.target(GOOD)}]});
+    scene.create_pod("plain", json!({}), GOOD).await?;
+    scene.create_pod("with-init", init, GOOD).await?;
+    let outcome = scene
+        .apply(&[scene.copied(GOOD)], &[])
+        .await?
+        .expect_code(0)?;
+    ensure!(
+        text(&change(&outcome, "Pod/plain")?).contains("--bare-pods"),
+        "{outcome}"
+    );
+    assert_eq!(scene.image("Pod", "plain").await?, GOOD);
+
+    scene
+        .apply(&[scene.copied(GOOD)], &["--bare-pods", "--soak", "0s"])
+        .await?
+        .expect_code(0)?;
+    let target = scene.target(GOOD);
+    let names = |pods: Vec<k8s_openapi::api::core::v1::Pod>| -> Vec<_> {
+        pods.into_iter().map(|pod| pod.metadata.uid).collect()
+    };
+    let before = names(scene.pods().await?);
+    scene
+        .pods_until(2, |pod| ready(pod) && first_image(pod) == target)
+        .await?;
+    assert_eq!(names(scene.pods().await?), before, "the same pods");
+    Ok(())
+}
+
+/// The copy of a static pod belongs to its node, and a patch would not reach it.
+#[tokio::test]
+async fn static_pods_are_left_to_their_node() -> Result<()> {
+    let scene = Scene::with_rights("static-pods", &["--bare-pods"]).await?;
+    let node = scene.stack.cluster()?.kubelets.nodes()[0].name.clone();
+    let uid = node_uid(&scene, &node).await?;
+    let name = format!("proxy-{node}");
+    let metadata = json!({"name": name,
+        "annotations": {"kubernetes.io/config.mirror": "abc", "kubernetes.io/config.source": "file"},
+        "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid, "controller": true}]});
+    let spec = json!({"nodeName": node, "automountServiceAccountToken": false, "containers": [{"name": "app", "image": GOOD}]});
+    scene.create_object("Pod", metadata, spec).await?;
+    let outcome = scene
+        .apply(&[scene.copied(GOOD)], &["--bare-pods"])
+        .await?
+        .expect_code(0)?;
+    let change = change(&outcome, &format!("Pod/{name}"))?;
+    ensure!(
+        text(&change).contains(&format!("a static pod: change its manifest on Node/{node}")),
+        "{change}"
+    );
+    assert_eq!(scene.image("Pod", &name).await?, GOOD);
+    Ok(())
+}
+
+async fn node_uid(scene: &Scene, name: &str) -> Result<String> {
+    let api: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(scene.client.clone());
+    Ok(api.get(name).await?.metadata.uid.unwrap_or_default())
+}
+
+/// What another object makes is put back by it: the maker is patched, or named.
+#[tokio::test]
+async fn the_owner_is_patched_and_not_what_it_makes() -> Result<()> {
+    let scene = Scene::new("owned").await?;
+    scene.create("Deployment", "maker", 0, GOOD).await?;
+    let maker = scene
+        .api("Deployment")
+        .get("maker")
+        .await?
+        .metadata
+        .uid
+        .unwrap_or_default();
+    let owner = json!([{"apiVersion": "castware.cast.ai/v1alpha1", "kind": "Component", "name": "agent", "uid": maker, "controller": true}]);
+    let labels = json!({"app": "made"});
+    let made = json!({"replicas": 0, "selector": {"matchLabels": labels}, "template": {
+        "metadata": {"labels": labels}, "spec": {"containers": [{"name": "app", "image": GOOD}]}}});
+    scene
+        .create_object(
+            "Deployment",
+            json!({"name": "made", "ownerReferences": owner}),
+            made,
+        )
+        .await?;
+    scene.create_cron_job("nightly", GOOD).await?;
+    let outcome = scene
+        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
+        .await?
+        .expect_code(4)?;
+
+    assert_eq!(
+        scene.image("Deployment", "maker").await?,
+        scene.target(GOOD)
+    );
+    assert_eq!(scene.image("CronJob", "nightly").await?, scene.target(GOOD));
+    assert_eq!(scene.image("Deployment", "made").await?, GOOD);
+    ensure!(
+        text(&change(&outcome, "Deployment/made")?).contains("made by Component/agent"),
+        "{outcome}"
+    );
+    let status = scene.upgrade(&["status"])?.run().await?.expect_code(3)?;
+    ensure!(
+        status
+            .stdout
+            .contains("Deployment/made: container app is ghcr.io/")
+            && status.stdout.contains("change it there"),
+        "{status}"
+    );
+    Ok(())
+}
+
+/// ReplicaSets and ReplicationControllers without an owner take a new template and keep
+/// their pods.
+#[tokio::test]
+async fn replica_sets_without_an_owner_are_patched() -> Result<()> {
+    let scene = Scene::new("replicas").await?;
+    scene.create("ReplicaSet", "alone", 1, GOOD).await?;
+    scene
+        .create("Deployment", "web", 0, &scene.target(GOOD))
+        .await?;
+    scene.create_controller("older", GOOD).await?;
+    let outcome = scene
+        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
+        .await?
+        .expect_code(0)?;
+    for (kind, name) in [("ReplicaSet", "alone"), ("ReplicationController", "older")] {
+        assert_eq!(scene.image(kind, name).await?, scene.target(GOOD));
+        ensure!(
+            outcome.stderr.contains(&format!(
+                "{kind}/{name}: patched: it does not replace its pods"
+            )),
+            "{outcome}"
+        );
+    }
+    // The revisions of a Deployment are nobody's business.
+    let changes = outcome.records_of("change")?;
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    let status = scene.upgrade(&["status"])?.run().await?.expect_code(3)?;
+    ensure!(status.stdout.contains("Pod/alone-"), "{status}");
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! Others write as well: between our read and our patch, all the time, by admission, by
+//! server-side apply.
+
+use anyhow::{Result, ensure};
+use castlink_tests::process::wait_until;
+use castlink_tests::products::Outcome;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding,
+};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::harness::{GOOD, SOON, Scene, change};
+use crate::proxy::{Act, Held, Proxy};
+
+async fn merge(scene: &Scene, kind: &str, name: &str, patch: Value) -> Result<()> {
+    let api = scene.api(kind);
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await?;
+    Ok(())
+}
+
+/// `apply` through `proxy`.
+async fn apply(scene: &Scene, proxy: &Proxy) -> Result<Outcome> {
+    let kubeconfig = proxy.kubeconfig();
+    let more = ["--soak", "0s", "--kubeconfig", &kubeconfig];
+    scene.apply(&[scene.copied(GOOD)], &more).await
+}
+
+/// An autoscaler that writes between read and patch loses nothing and stops nothing.
+#[tokio::test]
+async fn replicas_that_change_meanwhile_stay_changed() -> Result<()> {
+    let scene = Scene::new("scaled").await?;
+    scene.create("Deployment", "web", 1, GOOD).await?;
+    let (act, held) = Held::new();
+    let proxy = Proxy::start(&scene, vec![act]).await?;
+    let scale = merge(
+        &scene,
+        "Deployment",
+        "web",
+        json!({"spec": {"replicas": 3}}),
+    );
+    let (outcome, scaled) = tokio::join!(apply(&scene, &proxy), held.during(scale));
+    scaled?;
+    outcome?.expect_code(0)?;
+    assert_eq!(scene.image("Deployment", "web").await?, scene.target(GOOD));
+    let web = scene.api("Deployment").get("web").await?;
+    assert_eq!(web.data["spec"]["replicas"], 3);
+    Ok(())
+}
+
+/// Containers are found by name: one that is put before ours does not get its image.
+#[tokio::test]
+async fn a_container_that_moves_meanwhile_is_found_again() -> Result<()> {
+    let scene = Scene::new("moved").await?;
+    scene.create("Deployment", "web", 1, GOOD).await?;
+    let (act, held) = Held::new();
+    let proxy = Proxy::start(&scene, vec![act]).await?;
+    let other = scene.target(GOOD);
+    let containers = json!([{"name": "injected", "image": other}, {"name": "app", "image": GOOD}]);
+    let inject = merge(
+        &scene,
+        "Deployment",
+        "web",
+        json!({"spec": {"template": {"spec": {"containers": containers}}}}),
+    );
+    let (outcome, injected) = tokio::join!(apply(&scene, &proxy), held.during(inject));
+    injected?;
+    outcome?.expect_code(0)?;
+    let want = [format!("injected={other}"), format!("app={other}")];
+    assert_eq!(containers_of(&scene).await?, want);
+    Ok(())
+}
+
+/// Another image than the one that was planned for: nobody's choice but the writer's.
+#[tokio::test]
+async fn an_image_that_changes_meanwhile_is_a_conflict() -> Result<()> {
+    let scene = Scene::new("changed").await?;
+    scene.create("Deployment", "web", 1, GOOD).await?;
+    scene.create("Deployment", "fine", 0, GOOD).await?;
+    let (act, held) = Held::new();
+    let (second, other) = Held::new();
+    let proxy = Proxy::start(&scene, vec![act, second]).await?;
+    let theirs = "ghcr.io/castlink/theirs:v2";
+    let image =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": theirs}]}}}});
+    // Whichever comes first, both wait until the image has changed.
+    let change_it = held.during(other.during(merge(&scene, "Deployment", "web", image)));
+    let (outcome, changed) = tokio::join!(apply(&scene, &proxy), change_it);
+    changed?;
+    let outcome = outcome?.expect_code(6)?;
+    assert_eq!(scene.image("Deployment", "web").await?, theirs);
+    assert_eq!(scene.image("Deployment", "fine").await?, scene.target(GOOD));
+    let change = change(&outcome, "Deployment/web")?;
+    let message = change["error"]["message"].to_string();
+    ensure!(
+        change["error"]["code"] == "conflict"
+            && message.contains(&format!("it is {theirs}, neither {GOOD} nor ")),
+        "{change}"
+    );
+    Ok(())
+}
+
+/// A strategic merge by name would add a second container here, and answer with 200.
+#[tokio::test]
+async fn a_container_that_is_renamed_meanwhile_is_a_conflict() -> Result<()> {
+    let scene = Scene::new("renamed").await?;
+    scene.create("Deployment", "web", 0, GOOD).await?;
+    let (act, held) = Held::new();
+    let proxy = Proxy::start(&scene, vec![act]).await?;
+    let containers = json!([{"name": "renamed", "image": GOOD}]);
+    let template = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    let rename = held.during(merge(&scene, "Deployment", "web", template));
+    let (outcome, renamed) = tokio::join!(apply(&scene, &proxy), rename);
+    renamed?;
+    let outcome = outcome?.expect_code(6)?;
+    let told = change(&outcome, "Deployment/web")?;
+    ensure!(
+        told["error"]["message"]
+            .to_string()
+            .contains("container app of Deployment/web was changed by somebody else: it is gone"),
+        "{told}"
+    );
+    assert_eq!(containers_of(&scene).await?, [format!("renamed={GOOD}")]);
+    Ok(())
+}
+
+/// The containers of `Deployment/web`, as `name=image`.
+async fn containers_of(scene: &Scene) -> Result<Vec<String>> {
+    let web = scene.api("Deployment").get("web").await?;
+    let list = web.data.pointer("/spec/template/spec/containers");
+    let list = list.and_then(Value::as_array).into_iter().flatten();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(list
+        .map(|one| format!("{}={}", text(&one["name"]), text(&one["image"])))
+        .collect())
+}
+
+/// The server answers with a conflict again and again, and then not any more; or always.
+#[tokio::test]
+async fn a_storm_of_conflicts_is_sat_out_or_told() -> Result<()> {
+    let scene = Scene::new("storm").await?;
+    scene.create("Deployment", "web", 0, GOOD).await?;
+    let storm = |count: usize| (0..count).map(|_| Act::Conflict).collect();
+    let endless = Proxy::start(&scene, storm(100)).await?;
+    let outcome = apply(&scene, &endless).await?.expect_code(6)?;
+    let told = change(&outcome, "Deployment/web")?;
+    ensure!(
+        told["error"]["message"]
+            .to_string()
+            .contains("changed 6 times while it was being patched"),
+        "{told}"
+    );
+    assert_eq!(scene.image("Deployment", "web").await?, GOOD);
+    drop(endless);
+
+    let short = Proxy::start(&scene, storm(4)).await?;
+    apply(&scene, &short).await?.expect_code(0)?;
+    assert_eq!(scene.image("Deployment", "web").await?, scene.target(GOOD));
+    Ok(())
+}
+
+/// Others write to the same object without a pause, all the way through.
+#[tokio::test]
+async fn writers_of_other_fields_do_not_stop_it() -> Result<()> {
+    let scene = Scene::new("busy").await?;
+    scene.create("Deployment", "web", 1, GOOD).await?;
+    let busy = async {
+        for round in 0.. {
+            let patch = json!({"metadata": {"annotations": {"round": format!("{round}")}}});
+            merge(&scene, "Deployment", "web", patch).await?;
+        }
+        anyhow::Ok(())
+    };
+    let records = [scene.copied(GOOD)];
+    let outcome = tokio::select! {
+        ended = busy => return ended,
+        outcome = scene.apply(&records, &["--soak", "0s"]) => outcome?,
+    };
+    outcome.expect_code(0)?;
+    assert_eq!(scene.image("Deployment", "web").await?, scene.target(GOOD));
+    Ok(())
+}
+
+/// A policy that rewrites images to somewhere else is seen before anything moves.
+#[tokio::test]
+async fn admission_that_rewrites_images_is_a_conflict() -> Result<()> {
+    let scene = Scene::new("rewriting").await?;
+    scene.create("Deployment", "web", 0, GOOD).await?;
+    rewrite_images(&scene).await?;
+    let before = scene.generations().await?;
+    let outcome = scene
+        .apply(&[scene.copied(GOOD)], &[])
+        .await?
+        .expect_code(6)?;
+    let change = change(&outcome, "Deployment/web")?;
+    ensure!(
+        change["error"]["message"].to_string().contains(
+            "admission makes container app of Deployment/web elsewhere.example/app:1 instead of"
+        ),
+        "{change}"
+    );
+    assert_eq!(scene.generations().await?, before);
+    Ok(())
+}
+
+/// A mutating policy in this namespace; waits until it is in force.
+async fn rewrite_images(scene: &Scene) -> Result<()> {
+    let policies: Api<MutatingAdmissionPolicy> = Api::all(scene.client.clone());
+    let expression = r#"[JSONPatch{op: "replace", path: "/spec/template/spec/containers/0/image", value: "elsewhere.example/app:1"}]"#;
+    let policy = json!({"metadata": {"name": "rewriting"}, "spec": {
+        "reinvocationPolicy": "Never", "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}]},
+        "matchConditions": [{"name": "template", "expression": "object.spec.template != oldObject.spec.template"}],
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}]}});
+    policies
+        .create(&PostParams::default(), &serde_json::from_value(policy)?)
+        .await?;
+    let bindings: Api<MutatingAdmissionPolicyBinding> = Api::all(scene.client.clone());
+    let binding = json!({"metadata": {"name": "rewriting"}, "spec": {"policyName": "rewriting",
+        "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": scene.namespace}}}}});
+    bindings
+        .create(&PostParams::default(), &serde_json::from_value(binding)?)
+        .await?;
+    let probe = PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
+    };
+    wait_until("the policy", SOON, async || {
+        let patch = json!({"spec": {"template": {"metadata": {"labels": {"probe": "x"}}}}});
+        let answer = scene
+            .api("Deployment")
+            .patch("web", &probe, &Patch::Merge(patch))
+            .await?;
+        let image = answer
+            .data
+            .pointer("/spec/template/spec/containers/0/image")
+            .cloned();
+        ensure!(image == Some(json!("elsewhere.example/app:1")), "{image:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// Who applied the field server-side cannot do so again: said before, and true afterwards.
+#[tokio::test]
+async fn a_server_side_owner_is_warned_of_and_conflicts_later() -> Result<()> {
+    let scene = Scene::new("applied").await?;
+    let labels = json!({"app": "web"});
+    let manifest = |image: &str| {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+            "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "app", "image": image}]}}}})
+    };
+    let argocd = PatchParams::apply("argocd-controller");
+    let api = scene.api("Deployment");
+    api.patch("web", &argocd, &Patch::Apply(manifest(GOOD)))
+        .await?;
+
+    let record = scene.copied(GOOD).to_string();
+    let plan = scene
+        .upgrade(&["plan", "-"])?
+        .stdin(record)
+        .run()
+        .await?
+        .expect_code(0)?;
+    for text in [
+        "argocd-controller wrote references of 1 workload by server-side apply",
+        "conflict with castlink",
+        "Deployment/web (container app)",
+        "set them in git",
+    ] {
+        ensure!(plan.stderr.contains(text), "{text}: {plan}");
+    }
+    scene
+        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
+        .await?
+        .expect_code(0)?;
+    let again = api
+        .patch("web", &argocd, &Patch::Apply(manifest(GOOD)))
+        .await;
+    let refused = again.expect_err("the old manifest conflicts").to_string();
+    ensure!(refused.contains("conflict with \"castlink\""), "{refused}");
+    // The durable fix that the warning names.
+    api.patch("web", &argocd, &Patch::Apply(manifest(&scene.target(GOOD))))
+        .await?;
+    Ok(())
+}
