@@ -1,10 +1,11 @@
 //! Who puts old images back, and how it is noticed.
 
 use anyhow::{Result, ensure};
+use castlink_tests::process::wait_until;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::harness::{GOOD, Scene, change};
+use crate::harness::{GOOD, SOON, Scene, change};
 
 /// A write of the template as Helm makes it.
 async fn put_back(scene: &Scene, name: &str, image: &str) -> Result<()> {
@@ -91,12 +92,16 @@ async fn apply_looks_again_after_a_while() -> Result<()> {
     let scene = Scene::new("self-healing").await?;
     scene.create("Deployment", "web", 0, GOOD).await?;
     let records = [scene.copied(GOOD)];
-    let more = ["--soak", "0s", "--drift-after", "3s"];
+    let dir = scene.path("run");
+    let journal = dir.join("journal.jsonl");
+    let dir = dir.display().to_string();
+    let more = ["--soak", "0s", "--drift-after", "3s", "--run-dir", &dir];
     let heals = async {
-        let image = scene.target(GOOD);
-        castlink_tests::process::wait_until("our patch", crate::harness::SOON, async || {
-            let now = scene.image("Deployment", "web").await?;
-            ensure!(now == image, "{now}");
+        wait_until("the end of the rollout", SOON, async || {
+            let lines = std::fs::read_to_string(&journal)?;
+            let last = lines.lines().last().unwrap_or_default();
+            let ended = last.contains("applied") && !last.contains("unfinished");
+            ensure!(ended, "{last}");
             Ok(())
         })
         .await?;
