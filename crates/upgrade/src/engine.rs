@@ -328,7 +328,7 @@ impl<'a> Engine<'a> {
         slot: Option<SemaphorePermit<'_>>,
         line: &Line,
     ) -> End {
-        if !step.id.kind.rolls() {
+        if !step.id.kind.is_followed() {
             let note =
                 (self.direction == Direction::Forward).then(|| step.id.kind.follows().into());
             return End::Done(note);

@@ -18,7 +18,8 @@ use serde_json::Value;
 use crate::{
     client::{Cluster, FIELD_MANAGER},
     plan::Replacement,
-    workload::{Id, ImageField, image_fields},
+    rollout::in_place,
+    workload::{Id, ImageField, Kind, image_fields},
 };
 
 /// How often a patch is built anew when somebody else wrote in between.
@@ -31,7 +32,8 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// What a patch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Patched {
-    /// The generation of the object with our change in it.
+    /// The generation of the object with our change in it; of a pod, how often its
+    /// containers will have started.
     pub(crate) generation: i64,
     /// False when everything was in place already.
     pub(crate) changed: bool,
@@ -130,8 +132,12 @@ fn patched(
     {
         return Err(failure);
     }
+    let slots = replacements.iter().map(|one| &one.slot);
     Ok(Patched {
-        generation: generation(object),
+        generation: match id.kind {
+            Kind::Pod => in_place::starts(&object.data, slots),
+            _ => generation(object),
+        },
         changed: true,
     })
 }
@@ -205,7 +211,7 @@ fn pointer(path: &str) -> PointerBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::{Kind, Slot};
+    use crate::workload::Slot;
     use castlink_core::Exit;
     use serde_json::json;
 

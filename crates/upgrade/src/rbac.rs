@@ -60,10 +60,15 @@ enum Use {
 impl Use {
     fn stages(self) -> &'static [Stage] {
         match self {
-            Self::Read => &[Stage::Look],
-            Self::Apply | Self::Rollback => {
-                &[Stage::Look, Stage::Patch, Stage::Follow, Stage::Unblock]
-            }
+            Self::Read => &[Stage::Look, Stage::Recall],
+            Self::Apply | Self::Rollback => &[
+                Stage::Look,
+                Stage::Patch,
+                Stage::Follow,
+                Stage::Unblock,
+                Stage::Recall,
+                Stage::Note,
+            ],
         }
     }
 }
@@ -216,8 +221,8 @@ impl Object<'_> {
     fn role(&self, rules: &[(On, BTreeSet<&str>)], namespace: &str) -> String {
         let mut text = self.head(self.kind);
         text.push_str("rules:\n");
-        for rule in merged(rules) {
-            text.push_str(&rule.yaml(namespace));
+        for rule in merged(rules, namespace) {
+            text.push_str(&rule.yaml());
         }
         text
     }
@@ -237,29 +242,29 @@ impl Object<'_> {
     }
 }
 
-/// Resources of one group with the same verbs.
+/// Resources of one group with the same verbs, or one object.
 struct Rule {
     group: &'static str,
     resources: Vec<&'static str>,
+    name: Option<String>,
     verbs: Vec<String>,
-    only_this_namespace: bool,
 }
 
-fn merged(rules: &[(On, BTreeSet<&str>)]) -> Vec<Rule> {
+fn merged(rules: &[(On, BTreeSet<&str>)], namespace: &str) -> Vec<Rule> {
     let mut all: Vec<Rule> = Vec::new();
     for (on, verbs) in rules {
         let verbs: Vec<String> = verbs.iter().map(|verb| (*verb).to_owned()).collect();
-        let named = *on == On::Namespace;
+        let name = on.name(namespace).map(str::to_owned);
         let same = all.iter_mut().find(|rule| {
-            rule.group == on.group() && rule.verbs == verbs && rule.only_this_namespace == named
+            name.is_none() && rule.name.is_none() && rule.group == on.group() && rule.verbs == verbs
         });
         match same {
             Some(rule) => rule.resources.push(on.plural()),
             None => all.push(Rule {
                 group: on.group(),
                 resources: vec![on.plural()],
+                name,
                 verbs,
-                only_this_namespace: named,
             }),
         }
     }
@@ -267,12 +272,10 @@ fn merged(rules: &[(On, BTreeSet<&str>)]) -> Vec<Rule> {
 }
 
 impl Rule {
-    fn yaml(&self, namespace: &str) -> String {
-        let names = if self.only_this_namespace {
-            format!("  resourceNames: [{}]\n", quoted(namespace))
-        } else {
-            String::new()
-        };
+    fn yaml(&self) -> String {
+        let name = self.name.as_deref();
+        let names = name.map(|name| format!("  resourceNames: [{}]\n", quoted(name)));
+        let names = names.unwrap_or_default();
         format!(
             "- apiGroups: [{}]\n  resources: [{}]\n{names}  verbs: [{}]\n",
             quoted(self.group),
@@ -328,6 +331,10 @@ rules:
 - apiGroups: [""]
   resources: [namespaces]
   resourceNames: ["castai-agent"]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: ["castlink-runs"]
   verbs: [get]
 ---
 apiVersion: rbac.authorization.k8s.io/v1

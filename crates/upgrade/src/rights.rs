@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    ledger,
     plan::{Plan, Step},
     workload::Kind,
 };
@@ -22,6 +23,10 @@ pub(crate) enum Stage {
     Follow,
     /// Deleting the broken pods that keep a StatefulSet from replacing the others.
     Unblock,
+    /// Reading which runs there were.
+    Recall,
+    /// Noting a run, so that other hosts know of it. Who may not works without.
+    Note,
 }
 
 /// A kind of object, and where it is.
@@ -32,13 +37,17 @@ pub(crate) enum On {
     Namespace,
     /// Outside any namespace.
     Nodes,
+    /// The ConfigMap that remembers the runs.
+    Runs,
+    /// Any ConfigMap: no rule about creating one can name it.
+    ConfigMaps,
 }
 
 impl On {
     pub(crate) fn group(self) -> &'static str {
         match self {
             Self::Workload(kind) => kind.group(),
-            Self::Namespace | Self::Nodes => "",
+            Self::Namespace | Self::Nodes | Self::Runs | Self::ConfigMaps => "",
         }
     }
 
@@ -47,6 +56,16 @@ impl On {
             Self::Workload(kind) => kind.plural(),
             Self::Namespace => "namespaces",
             Self::Nodes => "nodes",
+            Self::Runs | Self::ConfigMaps => "configmaps",
+        }
+    }
+
+    /// The one object it is about, in `namespace`.
+    pub(crate) fn name(self, namespace: &str) -> Option<&str> {
+        match self {
+            Self::Namespace => Some(namespace),
+            Self::Runs => Some(ledger::NAME),
+            Self::Workload(_) | Self::Nodes | Self::ConfigMaps => None,
         }
     }
 
@@ -89,7 +108,7 @@ const CHANGEABLE: &[On] = &[
 ];
 
 /// The table.
-pub(crate) const GRANTS: [Grant; 9] = [
+pub(crate) const GRANTS: [Grant; 12] = [
     Grant {
         stage: Stage::Look,
         verb: "list",
@@ -152,6 +171,24 @@ pub(crate) const GRANTS: [Grant; 9] = [
         verb: "delete",
         on: &[POD],
         why: "delete broken pods that block a StatefulSet",
+    },
+    Grant {
+        stage: Stage::Recall,
+        verb: "get",
+        on: &[On::Runs],
+        why: "know the runs that other hosts made",
+    },
+    Grant {
+        stage: Stage::Note,
+        verb: "patch",
+        on: &[On::Runs],
+        why: "note a run before it changes anything, and keep others away meanwhile",
+    },
+    Grant {
+        stage: Stage::Note,
+        verb: "create",
+        on: &[On::ConfigMaps],
+        why: "note the first run",
     },
 ];
 

@@ -85,13 +85,17 @@ impl Kind {
         matches!(self, Self::Deployment | Self::DaemonSet | Self::StatefulSet)
     }
 
-    /// When pods of a kind that does not roll run what its template says.
+    /// True when its pods tell what becomes of a change.
+    pub(crate) fn is_followed(self) -> bool {
+        self.rolls() || self == Self::Pod
+    }
+
+    /// When pods of a kind that is not followed run what its template says.
     pub(crate) fn follows(self) -> &'static str {
         match self {
             Self::ReplicaSet | Self::ReplicationController => {
                 "it does not replace its pods: they change when they are deleted"
             }
-            Self::Pod => "its containers restart in place",
             _ => "from its next run on",
         }
     }

@@ -67,6 +67,37 @@ async fn what_was_put_back_is_told_with_who_and_when() -> Result<()> {
     Ok(())
 }
 
+/// `kubectl apply` of the old manifest is answered with success, and says nothing.
+#[tokio::test]
+async fn an_old_manifest_that_is_applied_again_is_drift() -> Result<()> {
+    let scene = Scene::new("reapplied").await?;
+    let labels = json!({"app": "web"});
+    let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": scene.namespace},
+        "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "app", "image": GOOD}]}}}});
+    let kubectl = async || {
+        let kubectl = scene.stack.product("castlink-upgrade")?;
+        let kubectl = kubectl.through("kubectl", ["apply", "-f", "-"]);
+        let applied = kubectl.stdin(manifest.to_string()).run().await?;
+        applied.expect_code(0)
+    };
+    kubectl().await?;
+    scene
+        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
+        .await?
+        .expect_code(0)?;
+    kubectl().await?;
+    let drift = scene.upgrade(&["drift"])?.run().await?.expect_code(3)?;
+    ensure!(
+        drift.stdout.contains(&format!(
+            "was changed to {GOOD}: kubectl-client-side-apply at 20"
+        )),
+        "{drift}"
+    );
+    Ok(())
+}
+
 /// What we took back ourselves is not held against anybody.
 #[tokio::test]
 async fn a_rollback_is_no_drift() -> Result<()> {

@@ -239,6 +239,30 @@ async fn bare_pods_are_changed_in_place_on_request() -> Result<()> {
     Ok(())
 }
 
+/// Nothing would make a bare pod anew, so one that cannot start is put back.
+#[tokio::test]
+async fn a_bare_pod_that_cannot_start_is_put_back() -> Result<()> {
+    let scene = Scene::with_rights("bare-back", &["--bare-pods"]).await?;
+    let good = scene.target(GOOD);
+    scene.create_pod("lonely", json!({}), &good).await?;
+    scene.pods_until(1, ready).await?;
+    let outcome = scene
+        .apply(
+            &[scene.step(GOOD, NOWHERE)],
+            &["--bare-pods", "--soak", "0s"],
+        )
+        .await?
+        .expect_code(5)?;
+    let why = text(&change(&outcome, "Pod/lonely")?);
+    ensure!(
+        why.contains("pod lonely on node") && why.contains("not found"),
+        "{why}"
+    );
+    scene
+        .pods_until(1, |pod| ready(pod) && first_image(pod) == good)
+        .await
+}
+
 /// The copy of a static pod belongs to its node, and a patch would not reach it.
 #[tokio::test]
 async fn static_pods_are_left_to_their_node() -> Result<()> {

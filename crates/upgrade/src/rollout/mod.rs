@@ -19,6 +19,7 @@ use tokio::sync::SemaphorePermit;
 
 pub(crate) mod cause;
 mod contents;
+pub(crate) mod in_place;
 pub(crate) mod stale;
 #[cfg(test)]
 mod standing_tests;

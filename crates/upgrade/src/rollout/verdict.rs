@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     cause::{self, Cause, Pulls},
-    contents,
+    contents, in_place,
     stale::Stale,
 };
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) struct Look<'a> {
     pub(crate) id: &'a Id,
     /// `None` when it was deleted.
     pub(crate) object: Option<&'a DynamicObject>,
-    /// The generation that our patch made.
+    /// The generation that our patch made; of a pod, what [`in_place::starts`] says.
     pub(crate) generation: i64,
     pub(crate) wanted: &'a [(Slot, String)],
     pub(crate) pulls: Pulls,
@@ -63,6 +63,9 @@ pub(crate) enum Blame {
 
 /// Judges one rollout. What `stale` covers is not held against it.
 pub(crate) fn judge(look: &Look<'_>, stale: &Stale) -> Verdict {
+    if look.id.kind == Kind::Pod {
+        return in_place::judge(look, stale);
+    }
     let Some(object) = look.object else {
         return Verdict::Overruled(format!("{} was deleted", look.id));
     };
