@@ -30,11 +30,22 @@ const BINARIES: [(&str, &[&str]); 5] = [
     ),
     (
         "castlink-mirror",
-        &["plan", "copy", "verify", "lock", "tags", "iam-policy"],
+        &[
+            "plan",
+            "copy",
+            "pull",
+            "push",
+            "verify",
+            "lock",
+            "tags",
+            "iam-policy",
+        ],
     ),
     (
         "castlink-upgrade",
-        &["images", "rewrite", "plan", "apply", "status", "drift", "rollback", "rbac"],
+        &[
+            "images", "rewrite", "plan", "apply", "status", "drift", "rollback", "rbac",
+        ],
     ),
 ];
 
