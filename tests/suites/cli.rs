@@ -100,6 +100,13 @@ fn every_verb_shows_examples_and_they_are_right() -> Result<()> {
         fs::write(dir.path().join(name), MANIFEST)?;
     }
     fs::write(dir.path().join("values.yaml"), VALUES)?;
+    let store = dir.path().join("by-skopeo");
+    fs::create_dir_all(store.join("blobs/sha256"))?;
+    fs::write(
+        store.join("oci-layout"),
+        "{\"imageLayoutVersion\": \"1.0.0\"}",
+    )?;
+    fs::write(store.join("index.json"), STORED)?;
     fs::create_dir(dir.path().join(".kube"))?;
     fs::write(dir.path().join(".kube/config"), KUBECONFIG)?;
     std::thread::scope(|scope| {
@@ -136,6 +143,11 @@ const CLOSED: &str = "[mirror]\nto = \"123456789012.dkr.ecr.us-east-1.amazonaws.
 const LOCK: &str = "version = 1\n[[image]]\nsource = \"busybox:1\"\n\
     digest = \"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n\
     platforms = []\nsize = 1\n";
+
+/// A layout with an entry whose manifest is missing.
+const STORED: &str = "{\"schemaVersion\": 2, \"manifests\": [{\"mediaType\": \"application/vnd.oci.image.manifest.v1+json\", \
+    \"digest\": \"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\", \"size\": 2, \
+    \"annotations\": {\"org.opencontainers.image.ref.name\": \"v1\"}}]}";
 
 const KUBECONFIG: &str = "{\"apiVersion\": \"v1\", \"kind\": \"Config\", \"current-context\": \"none\", \
     \"clusters\": [{\"name\": \"none\", \"cluster\": {\"server\": \"https://127.0.0.1:1\"}}], \
