@@ -2,38 +2,55 @@
 
 use super::{Cell, Drawn, Health, Picture, Place};
 
-/// The whole chart.
+/// The whole chart: a row of zones, and the endpoints below it. In which zones an endpoint has
+/// interfaces stands in its label: lines from each to each would hide what matters.
 pub(super) fn draw(picture: &Picture) -> String {
-    let mut out = String::from("flowchart TB\n");
     let title = format!(
         "{} {} {}",
         picture.vpc,
         picture.region,
         picture.cidrs.join(" ")
     );
+    let mut out = String::from("flowchart TB\n");
     out.push_str(&format!("  subgraph vpc[{}]\n", label(&[&title])));
-    for (index, zone) in picture.zones.iter().enumerate() {
-        let title = format!("{} {}", zone.name, zone.id);
-        out.push_str(&format!(
-            "    subgraph z{index}[{}]\n",
-            label(&[title.trim()])
-        ));
-        for place in &zone.subnets {
-            out.push_str(&format!("      {}\n", subnet(picture, place)));
-        }
-        out.push_str("    end\n");
-    }
-    for (index, one) in picture.endpoints.iter().enumerate() {
-        out.push_str(&format!("    {}\n", endpoint(index, one)));
-    }
-    out.push_str("  end\n");
-    for (index, one) in picture.endpoints.iter().enumerate() {
-        out.push_str(&links(picture, index, one));
-    }
+    out.push_str("    direction TB\n");
+    out.push_str(&zones(picture));
+    out.push_str(&endpoints(picture));
+    out.push_str("    zones ~~~ endpoints\n  end\n");
     for (index, problem) in picture.problems.iter().enumerate() {
         out.push_str(&format!("  p{index}[{}]:::bad\n", label(&[problem])));
     }
     out.push_str(CLASSES);
+    out
+}
+
+/// Side by side, by links that are not drawn; what is not linked stands one below the other.
+fn zones(picture: &Picture) -> String {
+    let mut out = String::from("    subgraph zones[\"subnets\"]\n      direction LR\n");
+    for (index, zone) in picture.zones.iter().enumerate() {
+        let title = format!("{} {}", zone.name, zone.id);
+        let title = label(&[title.trim()]);
+        out.push_str(&format!(
+            "      subgraph z{index}[{title}]\n        direction LR\n"
+        ));
+        for place in &zone.subnets {
+            out.push_str(&format!("        {}\n", subnet(picture, place)));
+        }
+        out.push_str("      end\n");
+    }
+    for index in 1..picture.zones.len() {
+        out.push_str(&format!("      z{} ~~~ z{index}\n", index - 1));
+    }
+    out.push_str("    end\n");
+    out
+}
+
+fn endpoints(picture: &Picture) -> String {
+    let mut out = String::from("    subgraph endpoints[\"endpoints\"]\n      direction TB\n");
+    for (index, one) in picture.endpoints.iter().enumerate() {
+        out.push_str(&format!("      {}\n", endpoint(picture, index, one)));
+    }
+    out.push_str("    end\n");
     out
 }
 
@@ -52,36 +69,42 @@ fn subnet(picture: &Picture, place: &Place) -> String {
     format!("{}[{text}]:::{class}", id_of(picture, &place.id))
 }
 
-fn endpoint(index: usize, one: &Drawn) -> String {
+fn endpoint(picture: &Picture, index: usize, one: &Drawn) -> String {
     let id = one.id.as_deref().unwrap_or_default();
     let names = match one.private.as_slice() {
         [] => one.dns.first().cloned().unwrap_or_default(),
         names => names.join(" "),
     };
     let tables = one.tables.join(" ");
-    let text = label(&[&one.role, &one.state, id, &names, &tables]);
+    let there = zones_where(picture, one, "in", |cell| {
+        matches!(cell, Cell::Interface(_))
+    });
+    let gaps = zones_where(picture, one, "missing in", |cell| matches!(cell, Cell::Gap));
+    let text = label(&[&one.role, &one.state, id, &names, &tables, &there, &gaps]);
     let class = match one.health {
-        Health::Good => "good",
-        Health::Waiting => "wait",
-        Health::Bad => "bad",
+        Health::Good if gaps.is_empty() => "good",
+        Health::Waiting if gaps.is_empty() => "wait",
+        _ => "bad",
     };
-    format!("e{index}([{text}]):::{class}")
+    format!("e{index}[{text}]:::{class}")
 }
 
-fn links(picture: &Picture, index: usize, one: &Drawn) -> String {
-    let mut out = String::new();
-    for (zone, cell) in one.cells.iter().enumerate() {
-        match cell {
-            Cell::Interface(subnet) => {
-                out.push_str(&format!("  {} --- e{index}\n", id_of(picture, subnet)));
-            }
-            Cell::Gap => {
-                out.push_str(&format!("  z{zone} -. missing .- e{index}\n"));
-            }
-            Cell::Unneeded => {}
-        }
+/// `in us-east-1a us-east-1b`: the zones whose cell `wanted` takes; nothing when there are none.
+fn zones_where(
+    picture: &Picture,
+    one: &Drawn,
+    what: &str,
+    wanted: impl Fn(&Cell) -> bool,
+) -> String {
+    let cells = picture.zones.iter().zip(&one.cells);
+    let names: Vec<&str> = cells
+        .filter(|(_, cell)| wanted(cell))
+        .map(|(zone, _)| zone.name.as_str())
+        .collect();
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!("{what} {}", names.join(" ")),
     }
-    out
 }
 
 /// The identifier of a subnet: its place in the picture.
