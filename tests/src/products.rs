@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use crate::process;
 
@@ -126,11 +127,16 @@ impl Product {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(self) -> Result<Running> {
+    pub fn start(mut self) -> Result<Running> {
         let child = self.command().spawn();
-        let child = child.with_context(|| format!("cannot run {}", self.name))?;
+        let mut child = child.with_context(|| format!("cannot run {}", self.name))?;
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        let text = std::mem::take(&mut self.stdin);
+        // A reader that stops early is its own business, as in a shell's pipe.
+        let feed = tokio::spawn(async move { drop(stdin.write_all(&text).await) });
         Ok(Running {
             child,
+            feed,
             product: self,
         })
     }
@@ -157,6 +163,7 @@ impl Product {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
+    feed: JoinHandle<()>,
     product: Product,
 }
 
@@ -184,13 +191,9 @@ impl Running {
         })
     }
 
-    async fn output(mut self) -> Result<Output> {
-        let mut stdin = self.child.stdin.take().context("no standard input")?;
-        let text = self.product.stdin;
-        // A reader that stops early is its own business, as in a shell's pipe.
-        let feed = tokio::spawn(async move { stdin.write_all(&text).await });
+    async fn output(self) -> Result<Output> {
         let output = self.child.wait_with_output().await?;
-        feed.abort();
+        self.feed.abort();
         Ok(output)
     }
 }

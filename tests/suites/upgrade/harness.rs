@@ -149,7 +149,11 @@ impl Scene {
     /// `apply -`, fed with `records`.
     pub(crate) async fn apply(&self, records: &[Value], more: &[&str]) -> Result<Outcome> {
         let lines: Vec<String> = records.iter().map(Value::to_string).collect();
-        let args = [&["apply", "-", "--timeout", "60s", "-o", "json"], more].concat();
+        let timeout: &[&str] = match more.contains(&"--timeout") {
+            true => &[],
+            false => &["--timeout", "60s"],
+        };
+        let args = [&["apply", "-", "-o", "json"], timeout, more].concat();
         self.upgrade(&args)?.stdin(lines.join("\n")).run().await
     }
 
