@@ -9,7 +9,7 @@ use castlink_core::{
 
 use crate::{
     plan::Step,
-    rollout::verdict::{Look, standing},
+    rollout::{counts::standing, verdict::Look},
 };
 
 /// Where a step leads.

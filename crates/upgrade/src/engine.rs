@@ -1,6 +1,8 @@
 //! Carries out one step: patch, wait for the rollout, put back what failed. It decides
 //! nothing but what the state of the rollout decides.
 
+mod back;
+
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -20,7 +22,7 @@ use crate::{
     apply::Execution,
     args::Rollback,
     client::Cluster,
-    ended::{Direction, Ended, Health, error, partial, refused},
+    ended::{Direction, Ended, Health, error, refused},
     journal::unfinished,
     notes::Notes,
     patch::Mode,
@@ -33,7 +35,7 @@ use crate::{
         watch::{Goal, World},
     },
     session::Session,
-    workload::{Id, Kind},
+    workload::Id,
 };
 
 /// Runs steps against one cluster.
@@ -156,10 +158,11 @@ impl<'a> Engine<'a> {
         self.reached().insert(id.clone(), reached);
     }
 
-    /// A slot; a step that goes alone takes all of them, and those after it wait until its
-    /// rollout is complete.
+    /// A slot; on the way forward a step that goes alone takes all of them, and those after it
+    /// wait until its rollout is complete.
     async fn slot(&self, step: &Step) -> Option<SemaphorePermit<'_>> {
-        let wide = if step.goes_alone() { self.parallel } else { 1 };
+        let alone = step.goes_alone() && self.direction == Direction::Forward;
+        let wide = if alone { self.parallel } else { 1 };
         self.slots.acquire_many(wide).await.ok()
     }
 
@@ -350,81 +353,6 @@ impl<'a> Engine<'a> {
         .await
     }
 
-    /// Restores the references of one workload, where they are still ours.
-    async fn take_back(&self, step: &Step, why: String, line: &Line) -> Ending {
-        line.say(&format!("rolling back: {why}"));
-        let back = step.reversed();
-        let patched = match self
-            .cluster
-            .patch(&back.id, back.replacements(), Mode::Real)
-            .await
-        {
-            Ok(patched) => patched,
-            Err(failure) => {
-                let text = format!("{why}; not rolled back: {}", failure.one_line());
-                return (ChangeStatus::Failed, partial(failure.exit()), text);
-            }
-        };
-        let limits = Limits {
-            timeout: self.rollback_timeout,
-            soak: Duration::ZERO,
-        };
-        let text = match self
-            .wait(
-                &back,
-                patched.generation,
-                limits,
-                Direction::Back,
-                None,
-                line,
-            )
-            .await
-        {
-            End::Done(_) => why,
-            End::Overruled(text) | End::Unfinished(text) | End::Failed(text) => {
-                format!("{why}; on its old images: {text}")
-            }
-        };
-        (ChangeStatus::RolledBack, Exit::RolledBack, text)
-    }
-
-    /// Takes back what succeeded: patched in reverse order, waited for together.
-    async fn take_back_all(&self, ended: &mut [Ended]) {
-        let applied = |one: &&mut Ended| one.status == ChangeStatus::Applied;
-        let steps = stream::iter(ended.iter_mut().rev().filter(applied));
-        steps
-            .for_each_concurrent(self.slots.available_permits().max(1), |one| {
-                self.take_back_late(one, "another workload failed".to_owned())
-            })
-            .await;
-    }
-
-    /// Takes back the CronJobs whose images other workloads of this run could not pull:
-    /// nothing of their own would show it before their next run.
-    async fn take_back_unpullable(&self, ended: &mut [Ended]) {
-        let mut failed: BTreeMap<String, Id> = BTreeMap::new();
-        for one in ended.iter() {
-            for image in &one.unpullable {
-                failed.entry(image.clone()).or_insert(one.step.id.clone());
-            }
-        }
-        for one in ended.iter_mut().filter(|one| unverified(one)) {
-            if let Some(why) = shared_failure(&one.step, &failed) {
-                self.take_back_late(one, why).await;
-            }
-        }
-    }
-
-    /// Takes back a step that had succeeded by itself.
-    async fn take_back_late(&self, one: &mut Ended, why: String) {
-        let line = self.board.begin(&one.step.id.to_string());
-        (one.status, one.exit, one.note) = self.take_back(&one.step, why, &line).await;
-        one.error = error(one.exit, &one.note);
-        one.after = self.health(&one.step.id);
-        line.end(one.word());
-        self.end(one);
-    }
-
     fn health(&self, id: &Id) -> Health {
         self.world.look(&goal(id), Health::of)
     }
@@ -443,19 +371,6 @@ fn goal(id: &Id) -> Goal {
 
 fn on_old_images(why: &str) -> String {
     format!("it does not run on its old images: {why}")
-}
-
-/// Changed, and nothing of its own can tell whether it runs.
-fn unverified(one: &Ended) -> bool {
-    one.status == ChangeStatus::Applied && one.step.id.kind == Kind::CronJob
-}
-
-/// The image of `step` that could not be pulled, and by whom.
-fn shared_failure(step: &Step, failed: &BTreeMap<String, Id>) -> Option<String> {
-    step.wanted().into_iter().find_map(|(_, image)| {
-        let by = failed.get(&image)?;
-        Some(format!("{by} could not pull {image}"))
-    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use castlink_core::Failure;
 
-use super::*;
+use super::{
+    back::{shared_failure, unverified},
+    *,
+};
 use crate::{
     plan::{Action, Replacement},
     workload::Slot,

@@ -4,7 +4,7 @@
 //! Whoever may not write the ConfigMap works without: the journal on the host is enough for
 //! this host, and patches are guarded one by one.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use castlink_core::{
     Failure, Printer, Result,
@@ -21,8 +21,10 @@ use tokio::{sync::Mutex, task::JoinHandle};
 
 use crate::{
     client::{Cluster, FIELD_MANAGER},
-    journal::{Header, Run},
+    identity,
+    journal::Header,
     ledger::{self, Data, Entry, LOCK, Lock, NAME},
+    runs::Run,
 };
 
 /// What this needs to be allowed: verb, resource, and the name that a Role can restrict it
@@ -86,7 +88,7 @@ pub(crate) async fn take(
     let lock = Lock {
         run: header.run.clone(),
         by: header.by.clone(),
-        place: place(),
+        place: identity::place(),
         pid: std::process::id(),
         beat: 0,
     };
@@ -157,7 +159,7 @@ async fn wait_for_its_end(
     other: &Lock,
     printer: &Printer,
 ) -> Result<(), Refusal> {
-    if is_gone(other) {
+    if identity::is_gone(&other.place, other.pid) {
         printer.note(format!(
             "run {} by {} was killed; its lock is taken over",
             other.run, other.by
@@ -380,39 +382,4 @@ pub(crate) async fn runs(cluster: &Cluster) -> Result<Vec<Run>> {
     let found = found.map_err(|err| cluster.explain(err, &format!("reading ConfigMap {NAME}")))?;
     let data = found.and_then(|map| map.data).unwrap_or_default();
     Ok(ledger::entries(&data).into_iter().map(Run::noted).collect())
-}
-
-/// Certain only on the machine where it ran.
-fn is_gone(lock: &Lock) -> bool {
-    !lock.place.is_empty()
-        && lock.place == place()
-        && !Path::new("/proc").join(lock.pid.to_string()).exists()
-}
-
-/// This machine since its start, and the namespace in which process ids are counted; empty
-/// where there is no way to tell.
-fn place() -> String {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    let namespace = std::fs::read_link("/proc/self/ns/pid").ok();
-    match (boot, namespace) {
-        (Some(boot), Some(namespace)) => format!("{} {}", boot.trim(), namespace.display()),
-        _ => String::new(),
-    }
-}
-
-/// `user@host`.
-pub(crate) fn who() -> String {
-    let user = ["USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let host = host
-        .or_else(|| std::env::var("HOSTNAME").ok())
-        .unwrap_or_default();
-    match (user, host.trim()) {
-        (Some(user), "") => user,
-        (Some(user), host) => format!("{user}@{host}"),
-        (None, "") => "somebody".into(),
-        (None, host) => host.to_owned(),
-    }
 }

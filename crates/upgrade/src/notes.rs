@@ -14,9 +14,10 @@ use castlink_core::{
 use crate::{
     args::RolloutArgs,
     ended::Ended,
-    journal::{self, Header, Journal},
+    journal::{Header, Journal},
     lock::{self, Held},
     plan::Step,
+    runs,
     session::Session,
 };
 
@@ -58,7 +59,7 @@ impl Notes {
                 return Err(failure);
             }
         };
-        journal::prune(keep);
+        runs::prune(keep);
         printer.detail(format!("journal: {}", journal.dir.display()));
         Ok(Self {
             run: header.run,

@@ -15,7 +15,7 @@ use crate::{
     ended::{Direction, Ended},
     owner,
     plan::{Action, Plan, Replacement, Step},
-    rollout::verdict::Standing,
+    rollout::counts::Standing,
     session::Session,
     writers::Clash,
 };

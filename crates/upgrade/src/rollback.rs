@@ -18,9 +18,9 @@ use crate::{
     cluster::Observed,
     ended::Direction,
     interrupt::{self, Stop},
-    journal::{Place, Run},
     lock,
     plan::{Action, Plan, Replacement, Step, in_place},
+    runs::{Place, Run},
     session::Session,
     workload::{Id, Slot, Workload},
 };
@@ -127,10 +127,13 @@ fn plan(changes: &[Change], now: &Observed) -> Result<Plan> {
                 .push(one);
         }
     }
-    let steps = by_workload
+    let mut steps: Vec<Step> = by_workload
         .into_iter()
+        .rev()
         .map(|(id, wanted)| step(id, wanted, now))
         .collect();
+    // What went first comes back last.
+    steps.sort_by_key(Step::goes_alone);
     Ok(Plan { steps })
 }
 

@@ -103,7 +103,12 @@ impl Columns {
         };
         let mut columns = Self {
             cells: (0..head.len()).map(widest).collect(),
-            time: "1:00:00".len(),
+            time: rows
+                .iter()
+                .map(|row| time(row).len())
+                .max()
+                .unwrap_or(0)
+                .max("12:34".len()),
             state: 0,
             width,
         };
@@ -240,13 +245,13 @@ mod tests {
     fn a_narrow_terminal_keeps_the_name_and_the_state() {
         let wide = at(140, 24);
         assert!(
-            wide[3].contains("prometheus  3 images        1/3      2/3    0:00     1 of 3 updated"),
+            wide[3].contains("prometheus  3 images        1/3      2/3    0:00   1 of 3 updated"),
             "{wide:#?}"
         );
         let narrow = at(80, 24);
         assert_eq!(narrow.len(), 5);
         assert!(
-            narrow[3].starts_with("StatefulSet/ca…ter-prometheus"),
+            narrow[3].starts_with("StatefulSet/cas…rter-prometheus"),
             "{narrow:#?}"
         );
         assert!(narrow[3].contains("1 of 3 updated; pod"), "{narrow:#?}");

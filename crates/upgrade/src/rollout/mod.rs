@@ -19,6 +19,7 @@ use tokio::sync::SemaphorePermit;
 
 pub(crate) mod cause;
 mod contents;
+pub(crate) mod counts;
 pub(crate) mod in_place;
 pub(crate) mod stale;
 #[cfg(test)]
@@ -29,8 +30,9 @@ mod verdict_tests;
 pub(crate) mod watch;
 
 use crate::client::Cluster;
+use counts::{Standing, standing};
 use stale::Stale;
-use verdict::{Blame, Standing, Verdict, judge, standing, stuck};
+use verdict::{Blame, Verdict, judge, stuck};
 use watch::{Goal, World};
 
 /// How long a failure must last to count: a pull that fails once may succeed next.

@@ -1,10 +1,11 @@
 //! Nodes that are not ready, image ids, and how far a rollout has come, as cases.
 
 use castlink_core::config::NotReadyNodes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    verdict::{Standing, standing},
+    counts::{Standing, standing},
+    verdict::stuck,
     verdict_tests::{Case, NEW, OLD, check, complete, deployment, on, pod, terminating},
 };
 use crate::{
@@ -91,4 +92,48 @@ fn the_standing_is_of_the_new_generation() {
         })
     };
     assert_eq!((of(1), of(2)), (at(0), at(2)));
+}
+
+#[test]
+fn broken_pods_of_an_ordered_stateful_set_are_pushed() {
+    let revision = |name: &str, revision: &str, ready| PodView {
+        revision: Some(revision.into()),
+        ..pod(name, OLD, ready)
+    };
+    let of = |spec: Value, observed: i64| Case {
+        kind: Kind::StatefulSet,
+        spec,
+        status: json!({"observedGeneration": observed, "updateRevision": "new"}),
+        pods: vec![
+            revision("x-0", "old", true),
+            revision("x-1", "old", false),
+            revision("x-2", "new", false),
+        ],
+        not_ready: NotReadyNodes::Ignore,
+    };
+    let names = |case: &Case| {
+        case.with(|look| {
+            stuck(look)
+                .iter()
+                .map(|pod| pod.name.clone())
+                .collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(names(&of(json!({"replicas": 3}), 2)), ["x-1"]);
+    assert!(
+        names(&of(json!({"replicas": 3}), 1)).is_empty(),
+        "not before the new revision is known"
+    );
+    assert!(
+        names(&of(
+            json!({"replicas": 3, "podManagementPolicy": "Parallel"}),
+            2
+        ))
+        .is_empty()
+    );
+    let partition = json!({"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 2}}});
+    assert!(
+        names(&of(partition, 2)).is_empty(),
+        "below the partition the old revision is meant to stay"
+    );
 }

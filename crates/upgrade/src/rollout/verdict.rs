@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::{
     cause::{self, Cause, Pulls},
-    contents, in_place,
+    contents,
+    counts::{Counts, number},
+    in_place,
     stale::Stale,
 };
 use crate::{
@@ -301,62 +303,6 @@ fn spared(look: &Look<'_>, dead: &[String]) -> i64 {
     }
 }
 
-/// The counters of a workload's status, under one set of names.
-struct Counts {
-    kind: Kind,
-    desired: i64,
-    /// How many must be of the new revision: fewer than desired with a partition.
-    goal: i64,
-    total: i64,
-    updated: i64,
-    available: i64,
-}
-
-impl Counts {
-    fn of(kind: Kind, data: &Value) -> Self {
-        let status = |name: &str| number(data, &format!("/status/{name}"));
-        if kind == Kind::DaemonSet {
-            let desired = status("desiredNumberScheduled");
-            return Self {
-                kind,
-                desired,
-                goal: desired,
-                total: status("currentNumberScheduled"),
-                updated: status("updatedNumberScheduled"),
-                available: status("numberAvailable"),
-            };
-        }
-        let desired = data
-            .pointer("/spec/replicas")
-            .and_then(Value::as_i64)
-            .unwrap_or(1);
-        let partition = number(data, "/spec/updateStrategy/rollingUpdate/partition");
-        Self {
-            kind,
-            desired,
-            goal: (desired - partition).max(0),
-            total: status("replicas"),
-            updated: status("updatedReplicas"),
-            available: status("availableReplicas"),
-        }
-    }
-
-    /// `spared`: nodes that are not ready, whose pods cannot follow now.
-    fn missing(&self, spared: i64) -> Option<String> {
-        if self.updated < self.goal - spared {
-            return Some(format!("{} of {} updated", self.updated, self.goal));
-        }
-        if self.kind == Kind::Deployment && self.total > self.updated {
-            return Some(format!(
-                "{} of the old revision left",
-                self.total - self.updated
-            ));
-        }
-        (self.available < self.desired - spared)
-            .then(|| format!("{} of {} available", self.available, self.desired))
-    }
-}
-
 /// The pods of the old revision that block a StatefulSet: with `OrderedReady` its
 /// controller never replaces a pod that is not ready, neither forward nor back, so
 /// somebody has to delete it once the new revision is known.
@@ -394,35 +340,4 @@ fn ordinal(pod: &str) -> i64 {
         .next()
         .and_then(|text| text.parse().ok())
         .unwrap_or(0)
-}
-
-fn number(data: &Value, path: &str) -> i64 {
-    data.pointer(path).and_then(Value::as_i64).unwrap_or(0)
-}
-
-/// How far a rollout has come, in pods.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
-    pub(crate) updated: i64,
-    pub(crate) ready: i64,
-    pub(crate) desired: i64,
-}
-
-/// The counters of a workload, once they are about the generation that is looked for; none
-/// for what does not roll.
-pub(crate) fn standing(look: &Look<'_>) -> Option<Standing> {
-    let kind = look.id.kind;
-    let data = &look.object.filter(|_| kind.rolls())?.data;
-    let ready = if kind == Kind::DaemonSet {
-        "/status/numberReady"
-    } else {
-        "/status/readyReplicas"
-    };
-    let counts = Counts::of(kind, data);
-    let current = number(data, "/status/observedGeneration") >= look.generation;
-    Some(Standing {
-        updated: if current { counts.updated } else { 0 },
-        ready: number(data, ready),
-        desired: counts.desired,
-    })
 }

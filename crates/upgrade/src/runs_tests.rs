@@ -1,6 +1,7 @@
 //! Journals, as cases: what counts, what has no ending, which run was the last.
 
 use super::*;
+use crate::journal::{Journal, unfinished};
 
 fn change(field: &str, from: &str, to: &str, status: ChangeStatus) -> Change {
     Change {
@@ -30,10 +31,7 @@ fn header() -> Header {
 #[test]
 fn a_journal_reads_back_even_when_cut_short() {
     let dir = std::env::temp_dir().join(format!("castlink-journal-{}", std::process::id()));
-    let mut journal = Journal {
-        file: open(&dir, &header()).unwrap(),
-        dir: dir.clone(),
-    };
+    let mut journal = Journal::create(Some(&dir), &header()).unwrap();
     journal
         .write([change("a", "1", "2", ChangeStatus::Planned)])
         .unwrap();
@@ -43,10 +41,9 @@ fn a_journal_reads_back_even_when_cut_short() {
     journal
         .write([change("a", "2", "3", ChangeStatus::Planned)])
         .unwrap();
-    journal
-        .file
-        .write_all(b"{\"castlink\":1,\"kind\":\"cha")
-        .unwrap();
+    let path = dir.join(JOURNAL);
+    let cut = fs::read_to_string(&path).unwrap() + "{\"castlink\":1,\"kind\":\"cha";
+    fs::write(&path, cut).unwrap();
     let run = Run::read(&dir).unwrap();
     fs::remove_dir_all(&dir).unwrap();
     assert_eq!(run.header, header());
