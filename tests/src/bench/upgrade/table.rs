@@ -80,3 +80,49 @@ fn bars(results: &Results) -> (Vec<String>, bool) {
     ];
     (lines, near && quick)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::super::machine::Machine;
+    use super::*;
+
+    fn results(castlink: f64, singles: &[f64]) -> Results {
+        let names = singles.iter().enumerate();
+        let singles: BTreeMap<String, f64> = names
+            .map(|(index, seconds)| (index.to_string(), *seconds))
+            .collect();
+        let turn = |wall_s, singles| Turn {
+            wall_s,
+            singles,
+            ..Turn::default()
+        };
+        let round = Round {
+            castlink: turn(castlink, BTreeMap::new()),
+            kubectl: turn(singles.values().sum(), singles),
+            load: 0.0,
+        };
+        Results {
+            machine: Machine::read(),
+            castlink: "castlink-upgrade".into(),
+            workloads: 3,
+            nodes: 3,
+            pull_s: 3.0,
+            rounds: vec![round],
+        }
+    }
+
+    #[test]
+    fn both_bars_count() {
+        let singles = [10.0, 10.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0];
+        for (castlink, met) in [(10.5, true), (12.5, false), (30.0, false)] {
+            let (text, all) = render(&results(castlink, &singles));
+            assert_eq!(all, met, "{text}");
+            assert_eq!(text.contains("NOT MET"), !met, "{text}");
+        }
+        // As quick as the slowest, and yet hardly quicker than all of them.
+        let (text, all) = render(&results(10.0, &[10.0, 1.0]));
+        assert!(!all && text.contains("1.10x  NOT MET"), "{text}");
+    }
+}
