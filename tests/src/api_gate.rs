@@ -143,28 +143,38 @@ async fn pass(State(gate): State<Gate>, request: Request) -> Response {
             gate.faults.hold();
             std::future::pending().await
         }
+        Some(Harm::Wait) => {
+            gate.faults.wait().await;
+            gate.ask(request).await
+        }
         Some(Harm::Slow { millis }) => {
             pause(Duration::from_millis(millis)).await;
             gate.ask(request).await
         }
         Some(Harm::Deny) => refusal(StatusCode::FORBIDDEN, "Forbidden"),
         Some(Harm::Throttle) => refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
+        Some(Harm::Error {
+            status,
+            code,
+            message,
+        }) => error(status, &code, &message),
         Some(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
     };
     gate.note(&question, answer.status());
     answer
 }
 
-/// An error as the API server words it.
 fn refusal(status: StatusCode, reason: &str) -> Response {
+    error(status.as_u16(), reason, "the gate was told to refuse this")
+}
+
+/// An error as the API server words it.
+fn error(status: u16, reason: &str, message: &str) -> Response {
     let body = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure",
-        "message": "the gate was told to refuse this", "reason": reason, "code": status.as_u16()});
-    (
-        status,
-        [(CONTENT_TYPE, "application/json")],
-        body.to_string(),
-    )
-        .into_response()
+        "message": message, "reason": reason, "code": status});
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = [(CONTENT_TYPE, "application/json")];
+    (status, kind, body.to_string()).into_response()
 }
 
 impl Gate {

@@ -32,6 +32,9 @@ pub enum Harm {
     Lost,
     /// The request is carried out, and its answer never comes: the moment to kill the client.
     Hold,
+    /// The request waits before it is carried out, until [`Faults::release`]: the moment
+    /// for somebody else to write (Kubernetes only).
+    Wait,
     /// The connection breaks before anything is carried out.
     Reset,
     /// No answer, ever.
@@ -125,6 +128,7 @@ impl Fault {
 pub struct Faults {
     list: Mutex<Vec<Fault>>,
     held: Notify,
+    released: Notify,
 }
 
 impl Faults {
@@ -167,7 +171,18 @@ impl Faults {
         self.held.notify_one();
     }
 
-    /// Waits until a request is held.
+    /// Says that a request waits, and waits with it.
+    pub async fn wait(&self) {
+        self.held.notify_one();
+        self.released.notified().await;
+    }
+
+    /// Lets one waiting request go.
+    pub fn release(&self) {
+        self.released.notify_one();
+    }
+
+    /// Waits until a request is held, or waits.
     pub async fn held(&self) {
         self.held.notified().await;
     }

@@ -15,8 +15,6 @@ mod kinds;
 mod nodes;
 #[path = "upgrade/notes.rs"]
 mod notes;
-#[path = "upgrade/proxy.rs"]
-mod proxy;
 #[path = "upgrade/races.rs"]
 mod races;
 #[path = "upgrade/refusals.rs"]

@@ -2,6 +2,8 @@
 //! server-side apply.
 
 use anyhow::{Result, ensure};
+use castlink_tests::api_gate::SERVICE;
+use castlink_tests::faults::{Fault, Harm};
 use castlink_tests::process::wait_until;
 use castlink_tests::products::Outcome;
 use k8s_openapi::api::admissionregistration::v1::{
@@ -12,7 +14,6 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::{GOOD, SOON, Scene, change};
-use crate::proxy::{Act, Held, Proxy};
 
 async fn merge(scene: &Scene, kind: &str, name: &str, patch: Value) -> Result<()> {
     let api = scene.api(kind);
@@ -21,11 +22,30 @@ async fn merge(scene: &Scene, kind: &str, name: &str, patch: Value) -> Result<()
     Ok(())
 }
 
-/// `apply` through `proxy`.
-async fn apply(scene: &Scene, proxy: &Proxy) -> Result<Outcome> {
-    let kubeconfig = proxy.kubeconfig();
-    let more = ["--soak", "0s", "--kubeconfig", &kubeconfig];
+/// `apply` through the gate that `kubeconfig` leads to.
+async fn apply(scene: &Scene, kubeconfig: &str) -> Result<Outcome> {
+    let more = ["--soak", "0s", "--kubeconfig", kubeconfig];
     scene.apply(&[scene.copied(GOOD)], &more).await
+}
+
+/// `apply`, whose patch of `Deployment/web` waits while `meanwhile` happens.
+async fn apply_while(
+    scene: &Scene,
+    meanwhile: impl Future<Output = Result<()>>,
+) -> Result<Outcome> {
+    let (gate, kubeconfig) = scene.gate().await?;
+    let web = format!("{}/web", scene.namespace);
+    let patch = Fault::on(SERVICE, "patch deployments", Harm::Wait).containing(&web);
+    gate.faults.add(patch.times(1));
+    let others = async {
+        gate.faults.held().await;
+        let done = meanwhile.await;
+        gate.faults.release();
+        done
+    };
+    let (outcome, done) = tokio::join!(apply(scene, &kubeconfig), others);
+    done?;
+    outcome
 }
 
 /// An autoscaler that writes between read and patch loses nothing and stops nothing.
@@ -33,17 +53,13 @@ async fn apply(scene: &Scene, proxy: &Proxy) -> Result<Outcome> {
 async fn replicas_that_change_meanwhile_stay_changed() -> Result<()> {
     let scene = Scene::new("scaled").await?;
     scene.create("Deployment", "web", 1, GOOD).await?;
-    let (act, held) = Held::new();
-    let proxy = Proxy::start(&scene, vec![act]).await?;
     let scale = merge(
         &scene,
         "Deployment",
         "web",
         json!({"spec": {"replicas": 3}}),
     );
-    let (outcome, scaled) = tokio::join!(apply(&scene, &proxy), held.during(scale));
-    scaled?;
-    outcome?.expect_code(0)?;
+    apply_while(&scene, scale).await?.expect_code(0)?;
     assert_eq!(scene.image("Deployment", "web").await?, scene.target(GOOD));
     let web = scene.api("Deployment").get("web").await?;
     assert_eq!(web.data["spec"]["replicas"], 3);
@@ -55,8 +71,6 @@ async fn replicas_that_change_meanwhile_stay_changed() -> Result<()> {
 async fn a_container_that_moves_meanwhile_is_found_again() -> Result<()> {
     let scene = Scene::new("moved").await?;
     scene.create("Deployment", "web", 1, GOOD).await?;
-    let (act, held) = Held::new();
-    let proxy = Proxy::start(&scene, vec![act]).await?;
     let other = scene.target(GOOD);
     let containers = json!([{"name": "injected", "image": other}, {"name": "app", "image": GOOD}]);
     let inject = merge(
@@ -65,9 +79,7 @@ async fn a_container_that_moves_meanwhile_is_found_again() -> Result<()> {
         "web",
         json!({"spec": {"template": {"spec": {"containers": containers}}}}),
     );
-    let (outcome, injected) = tokio::join!(apply(&scene, &proxy), held.during(inject));
-    injected?;
-    outcome?.expect_code(0)?;
+    apply_while(&scene, inject).await?.expect_code(0)?;
     let want = [format!("injected={other}"), format!("app={other}")];
     assert_eq!(containers_of(&scene).await?, want);
     Ok(())
@@ -79,17 +91,11 @@ async fn an_image_that_changes_meanwhile_is_a_conflict() -> Result<()> {
     let scene = Scene::new("changed").await?;
     scene.create("Deployment", "web", 1, GOOD).await?;
     scene.create("Deployment", "fine", 0, GOOD).await?;
-    let (act, held) = Held::new();
-    let (second, other) = Held::new();
-    let proxy = Proxy::start(&scene, vec![act, second]).await?;
     let theirs = "ghcr.io/castlink/theirs:v2";
     let image =
         json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": theirs}]}}}});
-    // Whichever comes first, both wait until the image has changed.
-    let change_it = held.during(other.during(merge(&scene, "Deployment", "web", image)));
-    let (outcome, changed) = tokio::join!(apply(&scene, &proxy), change_it);
-    changed?;
-    let outcome = outcome?.expect_code(6)?;
+    let change_it = merge(&scene, "Deployment", "web", image);
+    let outcome = apply_while(&scene, change_it).await?.expect_code(6)?;
     assert_eq!(scene.image("Deployment", "web").await?, theirs);
     assert_eq!(scene.image("Deployment", "fine").await?, scene.target(GOOD));
     let change = change(&outcome, "Deployment/web")?;
@@ -107,14 +113,10 @@ async fn an_image_that_changes_meanwhile_is_a_conflict() -> Result<()> {
 async fn a_container_that_is_renamed_meanwhile_is_a_conflict() -> Result<()> {
     let scene = Scene::new("renamed").await?;
     scene.create("Deployment", "web", 0, GOOD).await?;
-    let (act, held) = Held::new();
-    let proxy = Proxy::start(&scene, vec![act]).await?;
     let containers = json!([{"name": "renamed", "image": GOOD}]);
     let template = json!({"spec": {"template": {"spec": {"containers": containers}}}});
-    let rename = held.during(merge(&scene, "Deployment", "web", template));
-    let (outcome, renamed) = tokio::join!(apply(&scene, &proxy), rename);
-    renamed?;
-    let outcome = outcome?.expect_code(6)?;
+    let rename = merge(&scene, "Deployment", "web", template);
+    let outcome = apply_while(&scene, rename).await?.expect_code(6)?;
     let told = change(&outcome, "Deployment/web")?;
     ensure!(
         told["error"]["message"]
@@ -142,9 +144,10 @@ async fn containers_of(scene: &Scene) -> Result<Vec<String>> {
 async fn a_storm_of_conflicts_is_sat_out_or_told() -> Result<()> {
     let scene = Scene::new("storm").await?;
     scene.create("Deployment", "web", 0, GOOD).await?;
-    let storm = |count: usize| (0..count).map(|_| Act::Conflict).collect();
-    let endless = Proxy::start(&scene, storm(100)).await?;
-    let outcome = apply(&scene, &endless).await?.expect_code(6)?;
+    let (gate, kubeconfig) = scene.gate().await?;
+    let storm = Fault::on(SERVICE, "patch deployments", raced());
+    gate.faults.add(storm.clone());
+    let outcome = apply(&scene, &kubeconfig).await?.expect_code(6)?;
     let told = change(&outcome, "Deployment/web")?;
     ensure!(
         told["error"]["message"]
@@ -153,12 +156,20 @@ async fn a_storm_of_conflicts_is_sat_out_or_told() -> Result<()> {
         "{told}"
     );
     assert_eq!(scene.image("Deployment", "web").await?, GOOD);
-    drop(endless);
-
-    let short = Proxy::start(&scene, storm(4)).await?;
-    apply(&scene, &short).await?.expect_code(0)?;
+    gate.faults.clear();
+    gate.faults.add(storm.times(4));
+    apply(&scene, &kubeconfig).await?.expect_code(0)?;
     assert_eq!(scene.image("Deployment", "web").await?, scene.target(GOOD));
     Ok(())
+}
+
+/// The API server's answer after five attempts of its own.
+fn raced() -> Harm {
+    Harm::Error {
+        status: 409,
+        code: "Conflict".into(),
+        message: "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest version and try again".into(),
+    }
 }
 
 /// Others write to the same object without a pause, all the way through.
