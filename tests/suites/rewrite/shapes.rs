@@ -77,7 +77,10 @@ fn every_style_stays_what_it_is() -> Result<()> {
     let ipv6 = ["rewrite", "--to", "[2001:db8::1]:5000"];
     let place = Place::new()?;
     let got = place.call(&ipv6, pod(&["busybox:1", "'a:1'"]))?.done()?;
-    let want = ["\"[2001:db8::1]:5000/busybox:1\"", "'[2001:db8::1]:5000/a:1'"];
+    let want = [
+        "\"[2001:db8::1]:5000/busybox:1\"",
+        "'[2001:db8::1]:5000/a:1'",
+    ];
     assert_eq!(got, pod(&want));
     Ok(())
 }
@@ -106,7 +109,10 @@ fn json_lists_and_streams_of_values_are_manifests_too() -> Result<()> {
         |one: String| format!("---{one}\n---\n{one}\n"),
     ] {
         assert_eq!(rewritten(&wrap(pod("busybox:1")))?, wrap(pod(&target)));
-        assert_eq!(rewritten(&wrap(list("busybox\\u003a1")))?, wrap(list(&target)));
+        assert_eq!(
+            rewritten(&wrap(list("busybox\\u003a1")))?,
+            wrap(list(&target))
+        );
     }
     let yaml = |image: &str| {
         format!(
@@ -138,9 +144,17 @@ fn large_streams_come_through_in_order() -> Result<()> {
         let filler = "x".repeat(index * 37 % 3000);
         format!("---\n# {index}\n{}  # {filler}\n", pod(&[image]))
     };
-    let stream = |image: &str| (0..6000).map(|index| document(index, image)).collect::<String>();
+    let stream = |image: &str| {
+        (0..6000)
+            .map(|index| document(index, image))
+            .collect::<String>()
+    };
     let text = stream("busybox:1");
-    ensure!(text.len() > 9 << 20, "this has to be spooled: {}", text.len());
+    ensure!(
+        text.len() > 9 << 20,
+        "this has to be spooled: {}",
+        text.len()
+    );
     let got = rewritten(&text)?;
     ensure!(got == stream(&format!("{ECR}/busybox:1")), "out of order");
     Ok(())
@@ -162,7 +176,11 @@ fn files_become_one_stream() -> Result<()> {
 #[test]
 fn configmaps_are_opened_on_request_only() -> Result<()> {
     let inner = |image: &str| format!("{}---\n{}", pod(&[image]), pod(&["'busybox:2'"]));
-    let indented = |text: &str| text.replace('\n', "\n    ").trim_end_matches(' ').to_owned();
+    let indented = |text: &str| {
+        text.replace('\n', "\n    ")
+            .trim_end_matches(' ')
+            .to_owned()
+    };
     let text = |one: &str, two: &str| {
         let quoted = serde_json::to_string(&pod(&[one])).expect("text");
         let literal = inner(one).replace("busybox:2", two);
@@ -189,7 +207,11 @@ fn it_is_a_post_renderer() -> Result<()> {
     place.file("castlink.toml", &format!("[mirror]\nto = \"{ECR}\"\n"))?;
     let text = fixture("agent.yaml")?;
     let got = place.call(&["rewrite"], &text)?;
-    ensure!(got.stderr.contains("3 references changed in 5 documents"), "{}", got.stderr);
+    ensure!(
+        got.stderr.contains("3 references changed in 5 documents"),
+        "{}",
+        got.stderr
+    );
     pretty(&got.done()?, &expected(&text))?;
     // Whatever the output is told to be, it is manifests.
     let json = place.call(&["rewrite", "-o", "json", "-q"], &text)?;

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+mod block;
 pub(crate) mod json;
 pub(crate) mod object;
 pub(crate) mod stream;
@@ -27,6 +28,9 @@ pub(crate) fn parse<'a>(text: &'a str, part: &Part) -> Result<Tree<'a>, Mistake>
     let text = &text[..part.range.end];
     let json = text[part.start..].trim_start().starts_with('{');
     if json && let Ok(tree) = json::parse(text, part.start) {
+        return Ok(tree);
+    }
+    if let Some(tree) = block::parse(text, part.start) {
         return Ok(tree);
     }
     yaml::parse(text, part.start).map_err(|error| Mistake {

@@ -12,7 +12,6 @@ use std::{
 };
 
 use castlink_core::{Failure, Result};
-use memchr::memmem;
 
 /// Read at once. Larger only when a single document is.
 const PIECE: usize = 1 << 20;
@@ -211,7 +210,7 @@ impl Open {
 
 /// How many lines end in `bytes`.
 pub(crate) fn lines(bytes: &[u8]) -> usize {
-    memchr::memchr_iter(b'\n', bytes).count()
+    bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// A part of a piece: from one `---` to the next.
@@ -224,11 +223,10 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// True when its `---` has the first key right behind it.
+    /// True when its `---` has the first key right behind it, or a brace; a comment is none
+    /// of kubectl's business either.
     pub(crate) fn is_glued(&self, text: &str) -> bool {
-        self.start == self.range.start + 3
-            && text[self.range.start..].starts_with("---")
-            && !text[self.range.start..].starts_with('\u{feff}')
+        text[self.range.start..self.start] == *"---" && !text[self.start..].starts_with('#')
     }
 }
 
@@ -236,9 +234,9 @@ impl Part {
 pub(crate) fn parts(text: &str) -> Vec<Part> {
     let bytes = text.as_bytes();
     let mut starts = vec![0];
-    for at in memmem::find_iter(bytes, b"\n---") {
-        let directive = text[starts[starts.len() - 1]..].starts_with('%');
-        if marker(&bytes[at + 4..]).is_some() && !directive {
+    for (at, _) in text.match_indices('\n') {
+        let directive = || text[starts[starts.len() - 1]..].starts_with('%');
+        if marker(&bytes[at + 1..]).is_some() && !directive() {
             starts.push(at + 1);
         }
     }
@@ -249,9 +247,7 @@ pub(crate) fn parts(text: &str) -> Vec<Part> {
 
 fn part(text: &str, range: Range<usize>) -> Part {
     let rest = &text[range.clone()];
-    let glued = rest
-        .strip_prefix("---")
-        .is_some_and(|rest| marker(rest.as_bytes()) == Some(Marker::Glued));
+    let glued = marker(rest.as_bytes()) == Some(Marker::Glued);
     let skip = match glued {
         true => 3,
         false if rest.starts_with('\u{feff}') => '\u{feff}'.len_utf8(),
@@ -272,8 +268,9 @@ enum Marker {
     Glued,
 }
 
-/// What the `---` before `rest` is, at the beginning of a line.
-fn marker(rest: &[u8]) -> Option<Marker> {
+/// What kind of marker the line that begins `rest` is, if any.
+fn marker(line: &[u8]) -> Option<Marker> {
+    let rest = line.strip_prefix(b"---")?;
     match rest.first() {
         None | Some(b' ' | b'\t' | b'\r' | b'\n') => Some(Marker::Plain),
         Some(b'#' | b'{') => Some(Marker::Glued),
@@ -295,8 +292,8 @@ fn is_key(rest: &[u8]) -> bool {
 /// Where the last document of `bytes` begins, which more bytes will follow.
 fn last_boundary(bytes: &[u8]) -> Option<usize> {
     let mut seen = &bytes[..bytes.len().saturating_sub(LOOK_AHEAD)];
-    while let Some(at) = memmem::rfind(seen, b"\n---") {
-        if marker(&bytes[at + 4..]).is_some() {
+    while let Some(at) = seen.iter().rposition(|byte| *byte == b'\n') {
+        if marker(&bytes[at + 1..]).is_some() {
             return Some(at + 1);
         }
         seen = &seen[..at];

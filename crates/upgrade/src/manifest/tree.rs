@@ -27,6 +27,9 @@ pub(crate) enum Style {
 /// A value and where it is written.
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
+    /// The bytes of a scalar with its quotes; of one in a block, the lines behind its
+    /// header. A collection begins with its bracket or its first key; where a list in block
+    /// style begins is not to be relied on.
     pub(crate) span: Range<usize>,
     pub(crate) parent: Option<Id>,
     pub(crate) value: Value<'a>,
@@ -282,6 +285,11 @@ impl<'a> Builder<'a> {
         if let Some(open) = self.open.pop() {
             self.tree.entries[open.id].span.end = end;
         }
+    }
+
+    /// True while nothing was read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tree.entries.is_empty()
     }
 
     /// How many collections are open.

@@ -21,6 +21,7 @@ pub(crate) fn parse(text: &str, start: usize) -> Result<Tree<'_>, NotYaml> {
     let mut options = Options::default();
     options.set_emit_comments(false);
     let mut reader = Reader {
+        text,
         start,
         builder: Builder::default(),
         anchors: HashMap::new(),
@@ -33,6 +34,7 @@ pub(crate) fn parse(text: &str, start: usize) -> Result<Tree<'_>, NotYaml> {
 }
 
 struct Reader<'a> {
+    text: &'a str,
     start: usize,
     builder: Builder<'a>,
     anchors: HashMap<usize, Id>,
@@ -43,8 +45,10 @@ impl<'a> Reader<'a> {
         let range = self.range(span)?;
         match event {
             Event::Scalar(text, style, anchor, tag) => {
+                // What is not written is called `~` by the parser.
+                let text = if range.is_empty() { "".into() } else { text };
                 let value = scalar(text, style, tag.as_deref());
-                let id = self.builder.leaf(range, value);
+                let id = self.builder.leaf(self.whole(range, style), value);
                 self.anchor(anchor, id);
             }
             Event::SequenceStart(style, anchor, _) => {
@@ -68,6 +72,23 @@ impl<'a> Reader<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The bytes of a scalar; of one in a block, the lines behind its header. The parser leaves
+    /// out the blanks before them and takes those of the next line along.
+    fn whole(&self, range: Range<usize>, style: ScalarStyle) -> Range<usize> {
+        if !matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) {
+            return range;
+        }
+        let before = self.text[..range.start].trim_end_matches([' ', '\n', '\r']);
+        let header = self.text[before.len()..range.start].find('\n');
+        let text = self.text[..range.end].trim_end_matches(' ');
+        let end = if text.ends_with('\n') {
+            text.len()
+        } else {
+            range.end
+        };
+        header.map_or(range.start, |end| before.len() + end + 1)..end
     }
 
     fn anchor(&mut self, anchor: usize, id: Id) {

@@ -122,6 +122,6 @@ mod tests {
         let to = "[2001:db8::1]:5000/a:1";
         check("a:1", Style::Plain, "a:1", to, Some(&format!("\"{to}\"")));
         check("'a:1'", Style::Single, "a:1", to, Some(&format!("'{to}'")));
-        check("|\n  a:\n  1", Style::Block, "a:1", to, None);
+        check("  a:\n  1", Style::Block, "a:1", to, None);
     }
 }

@@ -133,7 +133,7 @@ impl Trace {
         let blanks = |line: &str| line.len() - line.trim_start_matches(' ').len();
         let is_text = |line: &&str| !line.trim().is_empty();
         let first = text.lines().find(is_text)?;
-        let mut at = span.start + source[span.clone()].find('\n')? + 1;
+        let mut at = span.start;
         let written = source[at..span.end].lines().find(is_text)?;
         let indent = blanks(written).checked_sub(blanks(first))?;
         for line in source[at..span.end].split_inclusive('\n') {

@@ -37,8 +37,8 @@ use proxy::Proxy;
 use rules::Rules;
 use spool::Spool;
 
-/// Told one by one; of more, the number.
-const TOLD: usize = 200;
+/// Findings of a kind that are told one by one; of more, the number.
+const TOLD: usize = 100;
 
 /// Rewrites the stream.
 ///
@@ -126,6 +126,7 @@ struct Seen {
     added: usize,
     unmapped: usize,
     broken: usize,
+    warnings: usize,
 }
 
 struct Run<'c> {
@@ -183,7 +184,7 @@ impl Run<'_> {
                 self.args.on_unmapped == OnUnmapped::Keep,
             ),
             What::Broken { .. } => (&mut seen.broken, false),
-            What::Warning { .. } => return self.printer.warn(finding),
+            What::Warning { .. } => (&mut seen.warnings, false),
         };
         *number += 1;
         match (quiet, *number) {
@@ -195,7 +196,9 @@ impl Run<'_> {
 
     fn show(&self, finding: &Finding) {
         match &finding.what {
-            What::Unmapped { .. } | What::Broken { .. } => self.printer.warn(finding),
+            What::Unmapped { .. } | What::Broken { .. } | What::Warning { .. } => {
+                self.printer.warn(finding);
+            }
             _ => {
                 self.printer.note(finding);
                 self.record(finding);
@@ -248,6 +251,7 @@ impl Run<'_> {
     }
 
     fn finish(self) -> Result<Outcome> {
+        self.tell_rest();
         if self.seen.objects == 0 && self.seen.broken == 0 {
             return Err(Failure::usage("there is no Kubernetes object in the input")
                 .hint("did the command before this one fail? `set -o pipefail` shows it"));
@@ -278,6 +282,25 @@ impl Run<'_> {
             .fold(Outcome::from(exit), |outcome, (name, value)| {
                 outcome.count(name, *value as u64)
             }))
+    }
+
+    /// How many of each kind were not told.
+    fn tell_rest(&self) {
+        let seen = &self.seen;
+        let warned = match self.args.on_unmapped {
+            OnUnmapped::Keep => 0,
+            _ => seen.unmapped,
+        };
+        for (number, what) in [
+            (seen.broken, "wrong place"),
+            (warned, "reference without a target"),
+            (seen.warnings, "warning"),
+        ] {
+            if let Some(rest) = number.checked_sub(TOLD).filter(|rest| *rest > 0) {
+                self.printer
+                    .warn(format!("… and {rest} more of this: {what}"));
+            }
+        }
     }
 
     fn summary(&self) -> String {

@@ -107,7 +107,8 @@ impl Sight<'_> {
         self.planned.documents += 1;
         self.planned.objects += objects.len();
         if self.part.is_glued(&self.piece.text) {
-            let text = "kubectl does not see a `---` with something right behind it: put it on a line of its own";
+            let text = "kubectl refuses a `---` with something behind it; \
+                give it a line of its own: sed -E 's/^---([^ #-])/---\\n\\1/'";
             let text = text.to_owned();
             self.tell(self.part.range.start, "", "", What::Warning { text });
         }

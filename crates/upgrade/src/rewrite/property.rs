@@ -211,7 +211,7 @@ impl Emitter<'_> {
         self.out.push('\n');
         match self.pick.below(12) {
             0 => self.out.push_str("# image: busybox:1\n"),
-            1 => self.out.push_str("\n   \n"),
+            1 => self.out.push('\n'),
             _ => {}
         }
         self.out.push_str(&" ".repeat(indent));

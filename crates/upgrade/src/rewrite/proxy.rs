@@ -150,13 +150,11 @@ impl Target<'_, '_> {
                 let text = format!("{}{more}", flow(missing));
                 Some(insert(entry.span.start + 1, text))
             }
-            Value::List { flow: false, .. } => {
-                let indent = self.indent(entry.span.start, " ")?;
+            Value::List { items, flow: false } => {
+                let dash = self.dash(*items.first()?)?;
+                let indent = self.indent(dash, " ")?;
                 let text = self.block(missing, &indent);
-                Some(insert(
-                    entry.span.start,
-                    text.trim_start().to_owned() + &indent,
-                ))
+                Some(insert(dash, text.trim_start().to_owned() + &indent))
             }
             Value::Scalar { .. } => self.into_nothing(&entry.span, container, missing),
             _ => None,
@@ -210,6 +208,13 @@ impl Target<'_, '_> {
         let items = self.block(missing, &format!("{indent}  "));
         let text = format!("env:{}{items}{indent}", self.line_end());
         Some(insert(start(key), text))
+    }
+
+    /// The dash before an entry.
+    fn dash(&self, item: Id) -> Option<usize> {
+        let start = self.tree.entry(item).span.start;
+        let before = self.source[..start].trim_end_matches([' ', '\n', '\r']);
+        before.ends_with('-').then(|| before.len() - 1)
     }
 
     /// Blanks up to the column of `at`, when nothing but `allowed` is before it on its line.

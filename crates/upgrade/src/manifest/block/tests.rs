@@ -1,0 +1,172 @@
+//! What is read here is what the parser of all of YAML reads.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::manifest::{tree::Id, yaml};
+
+/// The tree as text, with the bytes of everything that an edit could be made at.
+fn shown(tree: &Tree<'_>) -> String {
+    fn show(tree: &Tree<'_>, id: Id, out: &mut String) {
+        let entry = tree.entry(id);
+        match &entry.value {
+            Value::Scalar { text, style, .. } => {
+                let span = &entry.span;
+                match span.is_empty() || text.is_empty() {
+                    true => out.push_str(&format!("{style:?} {text:?};")),
+                    false => out.push_str(&format!("{style:?} {text:?} {span:?};")),
+                }
+            }
+            Value::List { items, flow } => {
+                let start = if *flow { entry.span.start } else { 0 };
+                out.push_str(&format!("[{start} {flow} "));
+                items.iter().for_each(|item| show(tree, *item, out));
+                out.push(']');
+            }
+            Value::Map { pairs, flow } => {
+                out.push_str(&format!("{{{} {flow} ", entry.span.start));
+                for (key, value) in pairs {
+                    show(tree, *key, out);
+                    show(tree, *value, out);
+                }
+                out.push('}');
+            }
+            Value::Alias(id) => out.push_str(&format!("*{id};")),
+        }
+    }
+    let mut out = String::new();
+    for root in tree.roots() {
+        show(tree, *root, &mut out);
+        out.push('\n');
+    }
+    // Nothing at all is a document for one and none for the other.
+    out.replace("Plain \"\";\n", "")
+}
+
+/// Both agree, or this reader leaves it to the other.
+fn check(text: &str) -> bool {
+    let Some(tree) = parse(text, 0) else {
+        return false;
+    };
+    let judge = yaml::parse(text, 0).unwrap_or_else(|error| panic!("{error:?}\n{text}"));
+    assert_eq!(shown(&tree), shown(&judge), "{text}");
+    true
+}
+
+#[test]
+fn the_style_of_charts_is_read() {
+    for text in [
+        "",
+        "# only\n\n# comments\n",
+        "---\n",
+        "--- # x\na: 1\n",
+        "a: b\nc:\n  d: e # f\n  g: \"h: # i\"   # j\n  k: 'it''s'\n",
+        "a:\n- b\n- c: d\n  e: f\n-\n  g: h\n- - i\n  - j\nk: l\n",
+        "a:\n  - b\n  -\n  - c\nd:\ne: null\nf: ~\n",
+        "a:\n    b:\n        c: d\n    e: f\ng: h\n",
+        "a: |\n  b\n\n   c\n  # d\n\n\ne: |-\n    f\n\ng: |+\n  h\n\ni: j\n",
+        "- a: b\n",
+        "a: []\nb: {}\nc: [a, \"b\", 'c', {d: e, \"f\": [g]}, 1:2]\nd: { e: f }\n",
+        "a: --b\nc: -1\nd: b:c\ne: x#y\nf: a, b] }\n",
+        "a: \"b\\n\\\"c\\\\\"\n\"d\": e\n'f': g\na.b/c-d_e: h\n",
+        "a: b\r\nc:\r\n  - d\r\n  - |\r\n    e\r\n    f\r\n",
+        "a: ünïcödé 😀\nb: \"ü\"\n# ü\n",
+        "a:\n  {}\nb:\n  - c\n  -\n    []\nd:\n  e  # f\ng:\n  \"h\"\n",
+        "a: |\nb: |-\n\nc: |\n\n",
+        "a:\n# b\n  c: d\n   # e\n  f: g\n",
+    ] {
+        let root_list = text.starts_with("- ");
+        assert_eq!(check(text), !root_list, "{text}");
+    }
+}
+
+#[test]
+fn everything_else_is_left_alone() {
+    for text in [
+        "a: b\n  c\n",
+        "a: b: c\n",
+        "a: 'b\n  c'\n",
+        "a: \"\\x41\"\n",
+        "a: &b c\n",
+        "a: *b\n",
+        "a: !!str b\n",
+        "? a\n: b\n",
+        "a:\tb\n",
+        "a:\n\tb: c\n",
+        "a: >\n  b\n",
+        "a: |2\n  b\n",
+        "a:\n  b\n c\n",
+        "a:\n|\n b\n",
+        "a:\n  |\n   b\n",
+        "a: |+\n\n",
+        "a: {b:\n c}\n",
+        "a\n",
+        "a: b\n...\n",
+        "a: b\n---\nc: d\n",
+        "%YAML 1.2\n---\na: b\n",
+        "a:\n  b: c\n d: e\n",
+        "  a: b\nc: d\n",
+        "a: b\rc: d\n",
+        "a: \u{85}\n",
+        "\u{feff}a: b\n",
+        "{a: b}\n",
+        "a: [b, c: d]\n",
+        "a: {b : c}\n",
+        "a: @b\n",
+        "a b: c\n",
+        "a: - b\n",
+        "a: |\n  b",
+    ] {
+        assert!(!check(text), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_read_otherwise_than_yaml(words in prop::collection::vec(word(), 0..40)) {
+        check(&words.concat());
+    }
+
+    #[test]
+    fn no_lines_are_read_otherwise_than_yaml(lines in prop::collection::vec(line(), 0..14)) {
+        check(&lines.concat());
+    }
+}
+
+fn word() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "a", "b", "a: ", "a:", "b:\n", "- ", "-", "\n", "\n", "\n  ", "\n    ", " ", "  ", "\"",
+        "'", "\\n", "|", "|-\n", "|\n  ", ">-\n", "#", " #", "{", "}", "[", "]", ", ", ": ", ":",
+        "---", "...", "&x ", "*x", "!!str ", "?", "%", "\t", "\r\n", "ü", "0", "~", "null", "<<: ",
+        "@", "`", "=", "x:y", "''",
+    ])
+}
+
+fn line() -> impl Strategy<Value = String> {
+    let ends = [
+        "",
+        "a",
+        "a: b",
+        "a:",
+        "- a",
+        "- a: b",
+        "-",
+        "- - a",
+        "- a:",
+        "# a",
+        "a: |",
+        "a: |-",
+        "- |+",
+        "\"a\": 'b' # c",
+        "a: \"b\"",
+        "a: {}",
+        "- []",
+        "- {a: [b, \"c\"], d: e}",
+        "a: b # c",
+        "a: b #",
+        "  ",
+        "text more",
+    ];
+    (0..6_usize, prop::sample::select(ends.to_vec()))
+        .prop_map(|(indent, end)| format!("{}{end}\n", " ".repeat(indent)))
+}
