@@ -19,6 +19,7 @@ pub mod mirror;
 pub mod network;
 pub mod proxy;
 mod report;
+pub mod rewrite;
 pub mod site;
 pub mod tools;
 pub mod upgrade;

@@ -9,7 +9,7 @@ use crate::build;
 /// Measure castlink-mirror beside skopeo, crane, regctl and regsync.
 #[derive(clap::Args)]
 pub(crate) struct Bench {
-    /// Passed on to castlink-bench: `mirror`, `faults`, `endpoints` or `upgrade` (`--help` lists their options)
+    /// Passed on to castlink-bench: `mirror`, `faults`, `endpoints`, `upgrade` or `rewrite` (`--help` lists their options)
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }

@@ -29,6 +29,8 @@ pub enum Verb {
     Endpoints(Endpoints),
     /// `castlink-upgrade apply` beside kubectl, one workload after the other
     Upgrade(Upgrade),
+    /// `castlink-upgrade rewrite` on a long stream, beside tools that know no YAML
+    Rewrite(Rewrite),
     /// Run a job and write what it used (internal)
     #[command(hide = true)]
     Exec {
@@ -104,6 +106,20 @@ pub struct Upgrade {
     /// Write everything that was measured to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// `rewrite`.
+#[derive(Debug, Args)]
+pub struct Rewrite {
+    /// Rounds; in each, all have their turn
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: u32,
+    /// How long the stream is, in MB
+    #[arg(long, value_name = "MB", default_value_t = 220)]
+    pub size: usize,
+    /// Another castlink-upgrade than the one that was built with this program
+    #[arg(long, value_name = "PATH")]
+    pub castlink: Option<PathBuf>,
 }
 
 /// Which networks.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use castlink_tests::bench::args::{Cli, Verb};
-use castlink_tests::bench::{endpoints, exec, faults, mirror, upgrade};
+use castlink_tests::bench::{endpoints, exec, faults, mirror, rewrite, upgrade};
 use castlink_tests::sandbox;
 use clap::Parser;
 
@@ -33,6 +33,7 @@ fn run() -> Result<()> {
         Verb::Faults(args) => faults::run(&args),
         Verb::Endpoints(args) => endpoints::run(&args),
         Verb::Upgrade(args) => upgrade::run(&args),
+        Verb::Rewrite(args) => rewrite::run(&args),
         Verb::Exec { order, result } => exec::helper(&order, &result),
     }
 }

@@ -113,7 +113,9 @@ fn values_are_listed_as_charts_put_them_together() -> Result<()> {
 fn what_is_neither_is_refused() -> Result<()> {
     let place = Place::new()?;
     for text in ["", "a: b\n", "a: [\n"] {
-        place.call(&["images", "-f", "-"], text)?.refused(2)?;
+        let ran = place.call(&["images", "-f", "-"], text)?;
+        assert_eq!(ran.code, 2, "{text}: {}", ran.stderr);
+        ensure!(records(&ran.stdout)?.is_empty(), "{}", ran.stdout);
     }
     Ok(())
 }

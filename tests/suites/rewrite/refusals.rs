@@ -9,25 +9,25 @@ fn one_bad_document_of_five_and_nothing_is_written() -> Result<()> {
     let good = pod(&["busybox:1"]);
     let place = Place::new()?;
     for (bad, line, why) in [
-        ("apiVersion: v1\nkind: Pod\n\tspec: x\n", 19, ""),
-        ("apiVersion: v1\nkind: \"Pod\n", 17, ""),
-        ("apiVersion: v1\nkind: Pod\nspec: *nobody\n", 19, ""),
-        ("a: b\n", 17, "no Kubernetes object"),
-        ("kind: Pod\n", 17, "no `apiVersion`"),
-        ("<html>busy</html>\n", 17, "no Kubernetes object"),
+        ("apiVersion: v1\nkind: Pod\n\tspec: x\n", 20, ""),
+        ("apiVersion: v1\nkind: \"Pod\n", 20, ""),
+        ("apiVersion: v1\nkind: Pod\nspec: *nobody\n", 21, ""),
+        ("a: b\n", 19, "no Kubernetes object"),
+        ("kind: Pod\n", 19, "no `apiVersion`"),
+        ("<html>busy</html>\n", 19, "no Kubernetes object"),
         (
             "{\"message\": \"unauthorized\"}\n",
-            17,
+            19,
             "no Kubernetes object",
         ),
         (
             "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: [a]}]}\n",
-            19,
+            21,
             "is no text",
         ),
         (
             "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: !!binary YQ==}]}\n",
-            19,
+            21,
             "!!binary",
         ),
     ] {
@@ -74,7 +74,7 @@ fn every_image_without_a_target_is_named_with_its_place() -> Result<()> {
     let said = place.rewrite(&args, "")?.refused(6)?;
     for want in [
         "m.yaml:10: document 1, Pod/p container c1: a/b:1: the lock file does not have it",
-        "m.yaml:18: document 2, Pod/p container c0: {{ .image }}: this is not an image reference",
+        "m.yaml:19: document 2, Pod/p container c0: {{ .image }}: this is not an image reference",
         "2 references without a target",
         "castlink-mirror lock",
     ] {

@@ -1,40 +1,24 @@
-//! Manifests as they are written: documents, objects, and the bytes of each image reference.
+//! What manifests mean: the objects in their documents, and the images in them.
 //!
-//! Never here: what a reference should become, and requests.
+//! Never here: syntax, which is castlink-manifest's; what a reference should become.
 
-use std::borrow::Cow;
-
-mod block;
-pub(crate) mod json;
 pub(crate) mod object;
-pub(crate) mod stream;
-pub(crate) mod tree;
 pub(crate) mod values;
-pub(crate) mod yaml;
 
-use stream::Part;
-use tree::Tree;
+pub(crate) use castlink_manifest::{Mistake, parse, stream, tree};
 
-/// Where and why a document cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mistake {
-    pub(crate) at: usize,
-    pub(crate) why: Cow<'static, str>,
-}
+use crate::places::Node;
 
-/// Reads one part of `text`. JSON is read as JSON, as kubectl does: what begins with a brace
-/// and is none may still be YAML.
-pub(crate) fn parse<'a>(text: &'a str, part: &Part) -> Result<Tree<'a>, Mistake> {
-    let text = &text[..part.range.end];
-    let json = text[part.start..].trim_start().starts_with('{');
-    if json && let Ok(tree) = json::parse(text, part.start) {
-        return Ok(tree);
+impl<'t> Node<'t> for tree::Cursor<'t, '_> {
+    fn under(self, key: &str) -> Vec<Self> {
+        tree::Cursor::under(self, key)
     }
-    if let Some(tree) = block::parse(text, part.start) {
-        return Ok(tree);
+
+    fn items(self) -> Vec<Self> {
+        tree::Cursor::items(self)
     }
-    yaml::parse(text, part.start).map_err(|error| Mistake {
-        at: error.at,
-        why: error.why.into(),
-    })
+
+    fn text(self) -> Option<&'t str> {
+        tree::Cursor::text(self)
+    }
 }

@@ -45,7 +45,10 @@ pub(crate) struct Object<'t, 'a> {
 
 impl fmt::Display for Object<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.kind, self.name)
+        match self.name.as_str() {
+            "" => f.write_str(&self.kind),
+            name => write!(f, "{}/{name}", self.kind),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! rendering it shows the image.
 
 use super::tree::{Id, Tree, Value};
-use crate::places::{Node as _, is_image_variable, text_at};
+use crate::places::{is_image_variable, text_at};
 
 /// An image that values set.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::{
         stream::{Part, Piece, lines, parts},
         tree::{Cursor, Id, Tree, Value},
     },
-    places::{Container, Node as _, text_at},
+    places::{Container, text_at},
     workload::Slot,
 };
 

@@ -346,7 +346,7 @@ fn rules() -> Rules {
 }
 
 fn run(text: &str) -> (Vec<Planned>, String) {
-    let source = Source::of("x", std::io::Cursor::new(text.to_owned()));
+    let source = Source::new("x", std::io::Cursor::new(text.to_owned()));
     let mut out = String::new();
     let mut all = Vec::new();
     for piece in Pieces::new(vec![source]) {
@@ -401,7 +401,7 @@ proptest! {
 
     #[test]
     fn without_edits_the_stream_is_itself(text in any_text()) {
-        let source = Source::of("x", std::io::Cursor::new(text.clone()));
+        let source = Source::new("x", std::io::Cursor::new(text.clone()));
         let pieces = Pieces::new(vec![source]).map(|piece| piece.expect("UTF-8").text);
         prop_assert_eq!(pieces.collect::<String>(), text);
     }

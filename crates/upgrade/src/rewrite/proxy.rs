@@ -10,7 +10,7 @@ use http::Uri;
 use super::edit::{Edit, quoted};
 use crate::{
     manifest::tree::{Cursor, Id, Tree, Value},
-    places::{Container, Node as _, text_at},
+    places::{Container, text_at},
 };
 
 /// What pods on EKS reach without a proxy: themselves, addresses within the VPC (the API

@@ -23,31 +23,32 @@ const LARGEST: usize = 256 << 20;
 const LOOK_AHEAD: usize = 512;
 
 /// How stdin is called in messages.
-pub(crate) const STDIN: &str = "stdin";
+pub const STDIN: &str = "stdin";
 
 /// A file, or stdin.
-pub(crate) struct Source {
+pub struct Source {
     name: Arc<str>,
     input: Box<dyn Read + Send>,
 }
 
 /// Whole documents, one after the other.
 #[derive(Debug, Clone)]
-pub(crate) struct Piece {
+pub struct Piece {
     /// The file.
-    pub(crate) name: Arc<str>,
+    pub name: Arc<str>,
     /// The line of the file that it begins with.
-    pub(crate) line: usize,
+    pub line: usize,
     /// True for the first one of a file.
-    pub(crate) first: bool,
-    pub(crate) text: String,
+    pub first: bool,
+    /// What is written.
+    pub text: String,
 }
 
 /// Opens `files` (`-` is stdin); stdin when there are none.
 ///
 /// # Errors
 /// Exit 2 when a file cannot be read, or stdin is a terminal.
-pub(crate) fn open(files: &[PathBuf]) -> Result<Vec<Source>> {
+pub fn open(files: &[PathBuf]) -> Result<Vec<Source>> {
     if files.is_empty() {
         return Ok(vec![stdin()?]);
     }
@@ -85,8 +86,8 @@ fn stdin() -> Result<Source> {
 }
 
 impl Source {
-    #[cfg(test)]
-    pub(crate) fn of(name: &str, input: impl Read + Send + 'static) -> Self {
+    /// Anything that can be read, by the name it has in messages.
+    pub fn new(name: &str, input: impl Read + Send + 'static) -> Self {
         Self {
             name: name.into(),
             input: Box::new(input),
@@ -95,7 +96,7 @@ impl Source {
 }
 
 /// The pieces of all sources.
-pub(crate) struct Pieces {
+pub struct Pieces {
     sources: std::vec::IntoIter<Source>,
     open: Option<Open>,
 }
@@ -108,7 +109,9 @@ struct Open {
 }
 
 impl Pieces {
-    pub(crate) fn new(sources: Vec<Source>) -> Self {
+    /// The pieces of `sources`, one source after the other.
+    #[must_use]
+    pub fn new(sources: Vec<Source>) -> Self {
         Self {
             sources: sources.into_iter(),
             open: None,
@@ -209,29 +212,33 @@ impl Open {
 }
 
 /// How many lines end in `bytes`.
-pub(crate) fn lines(bytes: &[u8]) -> usize {
+#[must_use]
+pub fn lines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// A part of a piece: from one `---` to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Part {
-    pub(crate) range: Range<usize>,
+pub struct Part {
+    /// Its bytes.
+    pub range: Range<usize>,
     /// The byte at which it begins to be YAML: behind a byte order mark, and behind a `---`
     /// with the first key right behind it, which YAML takes for a part of the key.
-    pub(crate) start: usize,
+    pub start: usize,
 }
 
 impl Part {
     /// True when its `---` has the first key right behind it, or a brace; a comment is none
     /// of kubectl's business either.
-    pub(crate) fn is_glued(&self, text: &str) -> bool {
+    #[must_use]
+    pub fn is_glued(&self, text: &str) -> bool {
         text[self.range.start..self.start] == *"---" && !text[self.start..].starts_with('#')
     }
 }
 
 /// The parts of a piece, in order; together they are all of it.
-pub(crate) fn parts(text: &str) -> Vec<Part> {
+#[must_use]
+pub fn parts(text: &str) -> Vec<Part> {
     let bytes = text.as_bytes();
     let mut starts = vec![0];
     for (at, _) in text.match_indices('\n') {
@@ -246,16 +253,24 @@ pub(crate) fn parts(text: &str) -> Vec<Part> {
 }
 
 fn part(text: &str, range: Range<usize>) -> Part {
-    let rest = &text[range.clone()];
-    let glued = marker(rest.as_bytes()) == Some(Marker::Glued);
-    let skip = match glued {
-        true => 3,
-        false if rest.starts_with('\u{feff}') => '\u{feff}'.len_utf8(),
-        false => 0,
-    };
     Part {
-        start: range.start + skip,
+        start: range.start + prefix(&text[range.clone()]),
         range,
+    }
+}
+
+/// How much of a part is not YAML: a marker with something right behind it, or everything
+/// up to a byte order mark, which kubectl takes at the beginning of each document.
+fn prefix(part: &str) -> usize {
+    let mark = '\u{feff}';
+    let first = match marker(part.as_bytes()) {
+        Some(Marker::Glued) => return 3,
+        Some(Marker::Plain) => part.find('\n').map_or(part.len(), |end| end + 1),
+        None => 0,
+    };
+    match part[first..].starts_with(mark) {
+        true => first + mark.len_utf8(),
+        false => 0,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use crate::manifest::tree::{Builder, Style, Value};
+use crate::tree::{Builder, Style, Value};
 
 /// A flow collection on one line is not deeper than this.
 const DEPTH: usize = 20;

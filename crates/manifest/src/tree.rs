@@ -4,21 +4,22 @@
 
 use std::{borrow::Cow, cell::Cell, collections::HashMap, ops::Range};
 
-use crate::places::Node;
-
 /// How far merges are followed, and how many of them: what people write needs three; what
 /// is written to exhaust memory stops here.
 const MERGE_DEPTH: usize = 16;
 const MERGE_BUDGET: u32 = 10_000;
 
 /// The index of a value in its tree.
-pub(crate) type Id = usize;
+pub type Id = usize;
 
 /// How a scalar is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Style {
+pub enum Style {
+    /// Without quotes.
     Plain,
+    /// `'…'`.
     Single,
+    /// `"…"`.
     Double,
     /// Literal (`|`) and folded (`>`).
     Block,
@@ -26,38 +27,50 @@ pub(crate) enum Style {
 
 /// A value and where it is written.
 #[derive(Debug)]
-pub(crate) struct Entry<'a> {
+pub struct Entry<'a> {
     /// The bytes of a scalar with its quotes; of one in a block, the lines behind its
     /// header. A collection begins with its bracket or its first key; where a list in block
     /// style begins is not to be relied on.
-    pub(crate) span: Range<usize>,
-    pub(crate) parent: Option<Id>,
-    pub(crate) value: Value<'a>,
+    pub span: Range<usize>,
+    /// The collection it is in.
+    pub parent: Option<Id>,
+    /// What is written there.
+    pub value: Value<'a>,
 }
 
 /// What is written there.
 #[derive(Debug)]
-pub(crate) enum Value<'a> {
+pub enum Value<'a> {
+    /// Text, or what looks like it.
     Scalar {
+        /// What it reads.
         text: Cow<'a, str>,
+        /// How it is written.
         style: Style,
         /// Its tag says that it is no text to be read as it stands.
         binary: bool,
     },
+    /// Values one after the other.
     List {
+        /// The values.
         items: Vec<Id>,
+        /// In brackets.
         flow: bool,
     },
+    /// Keys with their values.
     Map {
+        /// In the order they are written.
         pairs: Vec<(Id, Id)>,
+        /// In braces.
         flow: bool,
     },
+    /// What stands for the value that is named.
     Alias(Id),
 }
 
 /// The documents of a piece of text.
 #[derive(Debug, Default)]
-pub(crate) struct Tree<'a> {
+pub struct Tree<'a> {
     entries: Vec<Entry<'a>>,
     roots: Vec<Id>,
     aliases: Vec<Id>,
@@ -66,43 +79,51 @@ pub(crate) struct Tree<'a> {
 
 /// A value of a tree.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Cursor<'t, 'a> {
+pub struct Cursor<'t, 'a> {
     tree: &'t Tree<'a>,
     id: Id,
 }
 
 impl<'a> Tree<'a> {
     /// The documents.
-    pub(crate) fn roots(&self) -> &[Id] {
+    #[must_use]
+    pub fn roots(&self) -> &[Id] {
         &self.roots
     }
 
-    pub(crate) fn entry(&self, id: Id) -> &Entry<'a> {
+    /// The value `id`.
+    #[must_use]
+    pub fn entry(&self, id: Id) -> &Entry<'a> {
         &self.entries[id]
     }
 
-    pub(crate) fn cursor(&self, id: Id) -> Cursor<'_, 'a> {
+    /// The value `id`, to look around from.
+    #[must_use]
+    pub fn cursor(&self, id: Id) -> Cursor<'_, 'a> {
         Cursor { tree: self, id }
     }
 
     /// The values below `id`: they lie together.
-    pub(crate) fn below(&self, id: Id) -> impl Iterator<Item = Id> {
+    pub fn below(&self, id: Id) -> impl Iterator<Item = Id> {
         (id + 1..self.entries.len())
             .take_while(move |below| self.entries[*below].parent >= Some(id))
     }
 
     /// True where a value can be met by more ways than one.
-    pub(crate) fn has_aliases(&self) -> bool {
+    #[must_use]
+    pub fn has_aliases(&self) -> bool {
         !self.aliases.is_empty()
     }
 
     /// True when so many merges were followed that some were not.
-    pub(crate) fn is_exhausted(&self) -> bool {
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
         self.merges.get() > MERGE_BUDGET
     }
 
     /// What an alias stands for; any other value itself.
-    pub(crate) fn resolve(&self, id: Id) -> Id {
+    #[must_use]
+    pub fn resolve(&self, id: Id) -> Id {
         match self.entries[id].value {
             Value::Alias(target) => target,
             _ => id,
@@ -110,7 +131,8 @@ impl<'a> Tree<'a> {
     }
 
     /// The pairs of a map.
-    pub(crate) fn pairs(&self, id: Id) -> &[(Id, Id)] {
+    #[must_use]
+    pub fn pairs(&self, id: Id) -> &[(Id, Id)] {
         match &self.entries[self.resolve(id)].value {
             Value::Map { pairs, .. } => pairs,
             _ => &[],
@@ -118,7 +140,8 @@ impl<'a> Tree<'a> {
     }
 
     /// The text of a scalar; none for null, for what is not text, and for collections.
-    pub(crate) fn text(&self, id: Id) -> Option<&str> {
+    #[must_use]
+    pub fn text(&self, id: Id) -> Option<&str> {
         match &self.entries[self.resolve(id)].value {
             Value::Scalar {
                 text,
@@ -131,7 +154,7 @@ impl<'a> Tree<'a> {
 
     /// In how many places of the documents a value turns up, `own` being true where the
     /// place that it is written in counts.
-    pub(crate) fn ways(&self, own: impl Fn(Id) -> bool) -> Ways<'_, 'a, impl Fn(Id) -> bool> {
+    pub fn ways(&self, own: impl Fn(Id) -> bool) -> Ways<'_, 'a, impl Fn(Id) -> bool> {
         let mut aliases: HashMap<Id, Vec<Id>> = HashMap::new();
         for alias in &self.aliases {
             aliases
@@ -188,7 +211,7 @@ fn is_null(text: &str) -> bool {
 }
 
 /// Counts the ways to a value.
-pub(crate) struct Ways<'t, 'a, F> {
+pub struct Ways<'t, 'a, F> {
     tree: &'t Tree<'a>,
     aliases: HashMap<Id, Vec<Id>>,
     own: F,
@@ -197,7 +220,7 @@ pub(crate) struct Ways<'t, 'a, F> {
 
 impl<F: Fn(Id) -> bool> Ways<'_, '_, F> {
     /// In how many places `id` turns up.
-    pub(crate) fn to(&mut self, id: Id) -> u64 {
+    pub fn to(&mut self, id: Id) -> u64 {
         if let Some(count) = self.known.get(&id) {
             return *count;
         }
@@ -219,33 +242,38 @@ impl<F: Fn(Id) -> bool> Ways<'_, '_, F> {
 
 impl<'t, 'a> Cursor<'t, 'a> {
     /// The value that is written, behind an alias.
-    pub(crate) fn id(self) -> Id {
+    pub fn id(self) -> Id {
         self.tree.resolve(self.id)
     }
-}
 
-impl<'t> Node<'t> for Cursor<'t, '_> {
-    fn under(self, key: &str) -> Vec<Self> {
+    /// What stands under `key`: more than one value when the key is written more than once,
+    /// or merged in from elsewhere; the one that counts is the last.
+    #[must_use]
+    pub fn under(self, key: &str) -> Vec<Self> {
         let mut found = Vec::new();
         self.tree.under(self.id, key, 0, &mut found);
         found.into_iter().map(|id| self.tree.cursor(id)).collect()
     }
 
-    fn items(self) -> Vec<Self> {
+    /// The entries of a list.
+    #[must_use]
+    pub fn items(self) -> Vec<Self> {
         match &self.tree.entries[self.id()].value {
             Value::List { items, .. } => items.iter().map(|id| self.tree.cursor(*id)).collect(),
             _ => Vec::new(),
         }
     }
 
-    fn text(self) -> Option<&'t str> {
+    /// The text of a scalar; none for null and for collections.
+    #[must_use]
+    pub fn text(self) -> Option<&'t str> {
         self.tree.text(self.id)
     }
 }
 
 /// Puts a tree together while its text is read from front to back.
 #[derive(Debug, Default)]
-pub(crate) struct Builder<'a> {
+pub struct Builder<'a> {
     tree: Tree<'a>,
     open: Vec<Open>,
 }
@@ -258,7 +286,7 @@ struct Open {
 
 impl<'a> Builder<'a> {
     /// A scalar or an alias.
-    pub(crate) fn leaf(&mut self, span: Range<usize>, value: Value<'a>) -> Id {
+    pub fn leaf(&mut self, span: Range<usize>, value: Value<'a>) -> Id {
         let id = self.tree.entries.len();
         if matches!(value, Value::Alias(_)) {
             self.tree.aliases.push(id);
@@ -274,31 +302,34 @@ impl<'a> Builder<'a> {
     }
 
     /// A list or map begins; what follows is in it.
-    pub(crate) fn open(&mut self, start: usize, value: Value<'a>) -> Id {
+    pub fn open(&mut self, start: usize, value: Value<'a>) -> Id {
         let id = self.leaf(start..start, value);
         self.open.push(Open { id, key: None });
         id
     }
 
     /// The innermost list or map ends.
-    pub(crate) fn close(&mut self, end: usize) {
+    pub fn close(&mut self, end: usize) {
         if let Some(open) = self.open.pop() {
             self.tree.entries[open.id].span.end = end;
         }
     }
 
     /// True while nothing was read.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.tree.entries.is_empty()
     }
 
     /// How many collections are open.
-    pub(crate) fn depth(&self) -> usize {
+    #[must_use]
+    pub fn depth(&self) -> usize {
         self.open.len()
     }
 
     /// The tree that was built.
-    pub(crate) fn finish(self) -> Tree<'a> {
+    #[must_use]
+    pub fn finish(self) -> Tree<'a> {
         self.tree
     }
 

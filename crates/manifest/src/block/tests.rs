@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::manifest::{tree::Id, yaml};
+use crate::{tree::Id, yaml};
 
 /// The tree as text, with the bytes of everything that an edit could be made at.
 fn shown(tree: &Tree<'_>) -> String {
