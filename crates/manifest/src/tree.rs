@@ -285,6 +285,14 @@ struct Open {
 }
 
 impl<'a> Builder<'a> {
+    /// With room for what `length` bytes of manifest hold.
+    #[must_use]
+    pub fn for_text(length: usize) -> Self {
+        let mut builder = Self::default();
+        builder.tree.entries.reserve(length / 12);
+        builder
+    }
+
     /// A scalar or an alias.
     pub fn leaf(&mut self, span: Range<usize>, value: Value<'a>) -> Id {
         let id = self.tree.entries.len();

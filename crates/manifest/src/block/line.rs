@@ -43,11 +43,13 @@ impl<'a> Line<'a> {
 
     /// True at the end of the line, and at a comment.
     pub(super) fn is_blank(&self) -> bool {
-        let rest = self.text[self.at..self.end].trim_start_matches(' ');
-        let spaced = self.at == self.start
-            || rest.len() < self.end - self.at
-            || self.text.as_bytes()[self.at - 1] == b' ';
-        rest.is_empty() || (rest.starts_with('#') && spaced)
+        let bytes = &self.text.as_bytes()[self.at..self.end];
+        let Some(first) = bytes.iter().position(|byte| *byte != b' ') else {
+            return true;
+        };
+        let spaced =
+            || first > 0 || self.at == self.start || self.text.as_bytes()[self.at - 1] == b' ';
+        bytes[first] == b'#' && spaced()
     }
 
     /// True for `---`, `...` and `%` at the beginning of a line.
@@ -130,17 +132,24 @@ impl<'a> Line<'a> {
     pub(super) fn plain(&mut self) -> Option<Range<usize>> {
         self.begins_plain()?;
         let start = self.at;
-        let rest = &self.text[start..self.end];
-        let bytes = rest.as_bytes();
-        let comment = rest.match_indices('#').map(|(at, _)| at);
-        let comment = comment
-            .into_iter()
-            .find(|at| *at > 0 && bytes[at - 1] == b' ');
-        let text = rest[..comment.unwrap_or(rest.len())].trim_end_matches(' ');
-        let mut colons = text.match_indices(':').map(|(at, _)| at);
-        let is_key = colons.any(|at| matches!(text.as_bytes().get(at + 1), None | Some(b' ')));
-        self.at = start + text.len();
-        (!is_key).then_some(start..self.at)
+        let bytes = &self.text.as_bytes()[start..self.end];
+        let mut length = bytes.len();
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'#' if at > 0 && bytes[at - 1] == b' ' => {
+                    length = at;
+                    break;
+                }
+                // This is a key, or wrong.
+                b':' if matches!(bytes.get(at + 1), None | Some(b' ')) => return None,
+                _ => {}
+            }
+        }
+        while length > 0 && bytes[length - 1] == b' ' {
+            length -= 1;
+        }
+        self.at = start + length;
+        Some(start..self.at)
     }
 
     fn begins_plain(&self) -> Option<()> {

@@ -26,7 +26,7 @@ pub(crate) fn parse(text: &str, start: usize) -> Option<Tree<'_>> {
     let mut reader = Reader {
         text,
         at: start,
-        builder: Builder::default(),
+        builder: Builder::for_text(text.len() - start),
         levels: Vec::new(),
         pending: None,
     };
@@ -40,7 +40,10 @@ fn is_simple(text: &str) -> bool {
     let bytes = text.as_bytes();
     let control = |byte: &u8| (*byte < 0x20 && !matches!(byte, b'\n' | b'\r')) || *byte == 0x7f;
     let mut returns = text.match_indices('\r').map(|(at, _)| at);
-    !bytes.iter().any(control)
+    // Every byte, without a way out in between: a processor does many at once then.
+    !bytes
+        .iter()
+        .fold(false, |found, byte| found | control(byte))
         && returns.all(|at| bytes.get(at + 1) == Some(&b'\n'))
         && (text.is_ascii() || !text.contains(['\u{85}', '\u{feff}', '\u{2028}', '\u{2029}']))
 }

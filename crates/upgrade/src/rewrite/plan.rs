@@ -43,6 +43,7 @@ pub(crate) enum Depth {
 /// Plans one piece. Lines are of the file, documents are counted from the piece on.
 pub(crate) fn plan(piece: &Piece, rules: &Rules, depth: Depth) -> Planned {
     let mut planned = Planned::default();
+    let mut known = HashMap::new();
     let mut line = piece.line;
     for part in parts(&piece.text) {
         let mut sight = Sight {
@@ -52,6 +53,7 @@ pub(crate) fn plan(piece: &Piece, rules: &Rules, depth: Depth) -> Planned {
             rules,
             depth,
             planned: &mut planned,
+            known: &mut known,
         };
         sight.part();
         line += lines(&piece.text.as_bytes()[part.range.clone()]);
@@ -67,6 +69,8 @@ struct Sight<'p> {
     rules: &'p Rules,
     depth: Depth,
     planned: &'p mut Planned,
+    /// What was decided: the same few images turn up again and again.
+    known: &'p mut HashMap<(String, Pin), Decision>,
 }
 
 /// A place that holds a reference, however often it is met.
@@ -196,7 +200,7 @@ impl Sight<'_> {
 
     /// What becomes of the value `id`: nothing, a change, or something that is in its way.
     fn judge(
-        &self,
+        &mut self,
         tree: &Tree<'_>,
         id: Id,
         pin: Pin,
@@ -213,7 +217,9 @@ impl Sight<'_> {
         if literal.is_empty() {
             return Ok(None);
         }
-        let to = match self.rules.decide(literal, pin) {
+        let known = self.known.entry((literal.to_owned(), pin));
+        let decision = known.or_insert_with(|| self.rules.decide(literal, pin));
+        let to = match decision.clone() {
             Decision::Keep => return Ok(None),
             Decision::Replace(to) => to,
             Decision::Unmapped(why) => {

@@ -32,7 +32,7 @@ pub(crate) enum Decision {
 }
 
 /// May the target have its digest behind it?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Pin {
     Allowed,
     /// Another name is made from this one at run time.
