@@ -27,14 +27,6 @@ use crate::{
     runs::Run,
 };
 
-/// What this needs to be allowed: verb, resource, and the name that a Role can restrict it
-/// to (creating cannot be restricted).
-pub(crate) const RIGHTS: [(&str, &str, Option<&str>); 3] = [
-    ("create", "configmaps", None),
-    ("get", "configmaps", Some(NAME)),
-    ("patch", "configmaps", Some(NAME)),
-];
-
 /// How often a run shows that it is alive.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -96,10 +88,8 @@ pub(crate) async fn take(
         Ok(version) => Ok(Some(Held::start(cluster, entry, lock, version, printer))),
         Err(Refusal::Busy(failure)) => Err(failure),
         Err(Refusal::Without(why)) => {
-            let verbs: Vec<&str> = RIGHTS.iter().map(|(verb, ..)| *verb).collect();
             printer.warn(format!(
-                "this run is not noted in the cluster ({why}): only this host can put it back, and nobody else sees that it is under way; it takes the rights to {} ConfigMap {NAME}",
-                verbs.join(", ")
+                "this run is not noted in the cluster ({why}): only this host can put it back, and nobody else sees that it is under way; `castlink-upgrade rbac` prints the rights that it takes"
             ));
             Ok(None)
         }

@@ -241,7 +241,7 @@ async fn patcher(scene: &Scene) -> Result<String> {
     let roles: Api<ClusterRole> = Api::all(scene.client.clone());
     let role = json!({"metadata": {"name": "upgrade-patcher"}, "rules": [
         {"apiGroups": ["apps", "batch"], "resources": ["*"], "verbs": ["get", "list", "watch", "patch"]},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]});
+        {"apiGroups": [""], "resources": ["pods", "replicationcontrollers"], "verbs": ["get", "list", "watch"]}]});
     roles
         .create(&PostParams::default(), &serde_json::from_value(role)?)
         .await?;
