@@ -197,13 +197,14 @@ pub(crate) fn ended(plan: &Plan, ended: &[Ended], direction: Direction, session:
             printer.record(&Record::Change(change));
         }
     }
-    for one in ended.iter().filter(|one| one.exit != Exit::Done) {
-        let note = match one.note.as_str() {
-            "" => String::new(),
-            note => format!(": {note}"),
-        };
-        let (mark, id, word) = (symbol('!'), &one.step.id, one.word());
-        printer.line(format!("{mark} {id} {word}{note}"));
+    for one in ended {
+        let (id, word) = (&one.step.id, one.word());
+        match (one.exit, one.note.as_str()) {
+            (Exit::Done, "") => {}
+            (Exit::Done, note) => printer.line(format!("{} {id} {word}: {note}", symbol('='))),
+            (_, "") => printer.line(format!("{} {id} {word}", symbol('!'))),
+            (_, note) => printer.line(format!("{} {id} {word}: {note}", symbol('!'))),
+        }
     }
     printer.line(sum(ended, session));
     if direction == Direction::Back {
@@ -218,17 +219,12 @@ pub(crate) fn ended(plan: &Plan, ended: &[Ended], direction: Direction, session:
 }
 
 fn row(one: &Ended) -> Vec<String> {
-    let note = if one.exit == Exit::Done && !one.note.is_empty() {
-        format!(" ({})", one.note)
-    } else {
-        String::new()
-    };
     vec![
         one.step.id.to_string(),
         one.before.to_string(),
         one.after.to_string(),
         format!("{:.1} s", one.took.as_secs_f64()),
-        format!("{}{note}", one.word()),
+        one.word().to_owned(),
     ]
 }
 

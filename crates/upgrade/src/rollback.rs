@@ -199,16 +199,17 @@ async fn list(context: &Context) -> Result<Outcome> {
         context.printer.note("no runs yet");
     }
     if context.printer.output() == Output::Text && !runs.is_empty() {
+        // The name comes last: on a narrow terminal it stays whole.
         const HEAD: [&str; 9] = [
-            "RUN",
             "STARTED (UTC)",
             "VERB",
             "NAMESPACE",
             "BY",
             "CHANGED",
-            "ROLLED BACK",
-            "UNFINISHED",
+            "BACK",
+            "OPEN",
             "NOTED IN",
+            "RUN",
         ];
         let head = HEAD.map(String::from).to_vec();
         let rows: Vec<_> = std::iter::once(head).chain(runs.iter().map(row)).collect();
@@ -237,7 +238,6 @@ async fn noted(context: &Context) -> Vec<Run> {
 fn row(run: &Run) -> Vec<String> {
     let header = &run.header;
     vec![
-        run.name.clone(),
         header.started.chars().take(19).collect(),
         header.verb.clone(),
         header.namespace.clone(),
@@ -246,6 +246,7 @@ fn row(run: &Run) -> Vec<String> {
         run.count(ChangeStatus::RolledBack).to_string(),
         run.unfinished().to_string(),
         run.place.to_string(),
+        run.name.clone(),
     ]
 }
 

@@ -105,9 +105,10 @@ pub(crate) fn of_conditions(data: &Value) -> Option<Cause> {
     let message = |one: &Value| text(one, "/message").unwrap_or_default().to_owned();
     let late = find("Progressing", "False")
         .filter(|one| text(one, "/reason") == Some("ProgressDeadlineExceeded"));
+    // A revision that was given up before leaves this behind until the new one is looked at.
     late.map(|one| Cause {
         text: message(one),
-        certain: true,
+        certain: false,
     })
     .or_else(|| {
         let refused = find("ReplicaFailure", "True")?;
@@ -265,7 +266,7 @@ mod tests {
         let certain = |data: Value| of_conditions(&data).map(|cause| cause.certain);
         assert_eq!(
             certain(data("Progressing", "False", "ProgressDeadlineExceeded")),
-            Some(true)
+            Some(false)
         );
         assert_eq!(
             certain(data("Progressing", "Unknown", "DeploymentPaused")),
