@@ -9,7 +9,8 @@ use castlink_tests::seed;
 use castlink_tests::stack::{Options, Stack};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use serde_json::json;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
 
 use crate::harness::{GOOD, NEXT, SOON, Scene, change, first_image, ready};
 
@@ -45,14 +46,38 @@ async fn switch(scene: &Scene, node: &str, up: bool) -> Result<()> {
             .flatten()
             .any(|one| one.type_ == "Ready" && one.status == "True");
         ensure!(is_ready == up, "ready: {is_ready}");
-        // Its pods count as available until the node controller has marked them.
-        let on_it = |pod: &&Pod| {
-            let spec = pod.spec.as_ref();
-            spec.and_then(|spec| spec.node_name.as_deref()) == Some(node)
-        };
-        let pods = scene.pods().await?;
-        let stale = pods.iter().filter(on_it).find(|pod| !up && ready(pod));
-        ensure!(stale.is_none(), "a pod on it still counts as ready");
+        Ok(())
+    })
+    .await?;
+    if up {
+        Ok(())
+    } else {
+        mark_pods(scene, node).await
+    }
+}
+
+/// What the node controller does some time after it has noticed: until then the pods of the
+/// node count as available, and a DaemonSet may happen to replace them last.
+async fn mark_pods(scene: &Scene, node: &str) -> Result<()> {
+    let api: Api<Pod> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let late =
+        Patch::Strategic(json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}}));
+    for pod in scene.pods().await? {
+        let on_it = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node);
+        if let Some(name) = pod.metadata.name.filter(|_| on_it) {
+            api.patch_status(&name, &PatchParams::default(), &late)
+                .await?;
+        }
+    }
+    wait_until("the controller to see it", SOON, async || {
+        for name in ["strict", "lax"] {
+            let set = scene.api("DaemonSet").get(name).await?;
+            let ready = set
+                .data
+                .pointer("/status/numberAvailable")
+                .and_then(Value::as_i64);
+            ensure!(ready == Some(2), "{name}: {ready:?}");
+        }
         Ok(())
     })
     .await
