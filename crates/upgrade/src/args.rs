@@ -73,7 +73,7 @@ pub(crate) enum Verb {
         \x20 castlink-upgrade rollback\n\
         \x20 castlink-upgrade rollback last")]
     Rollback(RollbackArgs),
-    /// Are the images still those that a run wrote, and who put others back?
+    /// Are the images still those that our runs wrote, and who put others back?
     #[command(after_help = "Examples:\n\
         \x20 castlink-upgrade drift\n\
         \x20 castlink-upgrade drift --after 5m")]

@@ -1,7 +1,7 @@
 //! `drift`: are the references still those that a run wrote? Helm, Argo CD and operators
 //! put theirs back at their next write, minutes or weeks later, and say nothing.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use castlink_core::{
     Context, Exit, Printer, Result,
@@ -16,7 +16,8 @@ use clap::Args;
 use crate::{
     client::{Cluster, FIELD_MANAGER},
     owner, report,
-    rollback::{find, same_cluster},
+    rollback::{find, known, same_cluster},
+    runs::{Place, Run},
     status,
     workload::{Id, Slot, Workload},
     writers,
@@ -25,9 +26,9 @@ use crate::{
 /// Flags of `drift`.
 #[derive(Debug, Args)]
 pub(crate) struct DriftArgs {
-    /// The run: its name, its directory, or `last`
-    #[arg(value_name = "RUN", default_value = "last")]
-    run: String,
+    /// The run: its name, its directory, or `last`; without it, whatever all runs left
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
     /// Wait so long before looking
     #[arg(long, value_parser = cli::duration, value_name = "DURATION")]
     after: Option<Duration>,
@@ -35,31 +36,30 @@ pub(crate) struct DriftArgs {
     pub(crate) kube: KubeArgs,
 }
 
-/// Compares what is there with what the run wrote; exit 3 where it is something else.
+/// Compares what is there with what runs wrote; exit 3 where it is something else.
 pub(crate) async fn run(args: DriftArgs, context: &Context) -> Result<Outcome> {
-    let run = find(&args.run, context).await?;
     let mut here = Cluster::connect(&context.config.kube, &context.printer).await?;
-    same_cluster(&run, &here)?;
-    here.namespace.clone_from(&run.header.namespace);
+    let runs = runs(args.run.as_deref(), &here, context).await?;
+    if let Some(run) = runs.first() {
+        here.namespace.clone_from(&run.header.namespace);
+    }
     let printer = &context.printer;
     if let Some(after) = args.after {
         pause(after, printer).await;
     }
     let now = here.workloads_now().await?;
-    let checks: Vec<Check> = run
-        .applied()
-        .map(|change| check(change, &now))
+    let checks: Vec<Check> = left(&runs)
+        .into_iter()
+        .map(|(run, change)| check(run, change, &now))
         .collect::<Result<_>>()?;
     status::print(&checks, printer);
-    let drifted = checks
-        .iter()
-        .filter(|check| check.status == CheckStatus::Fail)
-        .count();
+    let failed = |check: &&Check| check.status == CheckStatus::Fail;
+    let drifted = checks.iter().filter(failed).count();
     printer.line(format!(
-        "run {}: {} of {} changed by somebody else since",
-        run.name,
-        drifted,
-        count(checks.len(), "reference")
+        "namespace {}: {drifted} of {} changed by somebody else since {}",
+        here.namespace,
+        count(checks.len(), "reference"),
+        count(runs.len(), "run")
     ));
     let exit = if drifted > 0 {
         Exit::Pending
@@ -69,6 +69,37 @@ pub(crate) async fn run(args: DriftArgs, context: &Context) -> Result<Outcome> {
     Ok(Outcome::from(exit)
         .count("references", checks.len() as u64)
         .count("drifted", drifted as u64))
+}
+
+/// The run called `name`, or all of the namespace, oldest first.
+async fn runs(name: Option<&str>, here: &Cluster, context: &Context) -> Result<Vec<Run>> {
+    if let Some(name) = name {
+        let run = find(name, context).await?;
+        same_cluster(&run, here)?;
+        return Ok(vec![run]);
+    }
+    let known = known(here, &context.printer).await?;
+    // Without a single one there is nothing to compare, which it says.
+    Run::find(&known, "last", here)?;
+    let ours =
+        |run: &Run| run.header.namespace == here.namespace && same_cluster(run, here).is_ok();
+    Ok(known.into_iter().filter(ours).collect())
+}
+
+/// What `runs` left behind together: of each reference, what was written last. What a run
+/// took back itself is as the run before left it.
+fn left(runs: &[Run]) -> Vec<(&Run, &Change)> {
+    let of_run = |run| {
+        Run::applied(run)
+            .into_iter()
+            .map(move |change| (run, change))
+    };
+    let last: BTreeMap<(&str, &str), (&Run, &Change)> = runs
+        .iter()
+        .flat_map(of_run)
+        .map(|(run, change)| ((&*change.resource, &*change.field), (run, change)))
+        .collect();
+    last.into_values().collect()
 }
 
 /// Gives others time to put their images back.
@@ -98,12 +129,14 @@ pub(crate) fn changed(workload: &Workload, slot: &Slot, want: &str) -> Option<St
     Some(format!("{slot} was changed to {}{by}", field.literal))
 }
 
-fn check(change: &Change, now: &[Workload]) -> Result<Check> {
+fn check(run: &Run, change: &Change, now: &[Workload]) -> Result<Check> {
+    // Whether a run of another host got so far, only the time of the last write tells.
+    let since = (run.place == Place::Cluster).then_some(&*run.header.started);
     let id: Id = change.resource.parse()?;
     let slot = Slot::from_field(&change.field);
     let workload = now.iter().find(|workload| workload.id == id);
     let (status, detail, hint) = match (workload, &slot, &change.to) {
-        (Some(workload), Some(slot), Some(to)) => judge(workload, slot, to),
+        (Some(workload), Some(slot), Some(to)) => judge(workload, slot, to, since),
         _ => (CheckStatus::Warn, format!("{id} is gone"), None),
     };
     Ok(Check {
@@ -115,13 +148,28 @@ fn check(change: &Change, now: &[Workload]) -> Result<Check> {
     })
 }
 
-/// What we wrote ourselves later, by a rollback or another run, is no drift.
-fn judge(workload: &Workload, slot: &Slot, want: &str) -> (CheckStatus, String, Option<String>) {
+/// What we wrote ourselves later, by a rollback or another run, is no drift; nor is what
+/// was written before `since`.
+fn judge(
+    workload: &Workload,
+    slot: &Slot,
+    want: &str,
+    since: Option<&str>,
+) -> (CheckStatus, String, Option<String>) {
     let Some(text) = changed(workload, slot, want) else {
         return (CheckStatus::Ok, format!("{slot} is still {want}"), None);
     };
     let writer = writers::of(&workload.object, workload.id.kind, slot);
     let manager = writer.as_ref().map(|writer| writer.manager.as_str());
+    let older = |since| {
+        writer
+            .as_ref()
+            .is_some_and(|writer| writer.is_before(since))
+    };
+    if since.is_some_and(older) {
+        let text = format!("{slot} was not changed by the run");
+        return (CheckStatus::Warn, text, None);
+    }
     if manager == Some(FIELD_MANAGER) {
         return (CheckStatus::Warn, text, None);
     }
@@ -162,12 +210,24 @@ mod tests {
             ),
             ("a:1", "castlink", CheckStatus::Warn, "changed to a:1"),
         ] {
-            let (got, text, hint) = judge(&web(image, manager), &slot, "r/a:1");
+            let (got, text, hint) = judge(&web(image, manager), &slot, "r/a:1", None);
             assert_eq!(got, status, "{text}");
             assert!(text.contains(part), "{text}");
             assert_eq!(hint.is_some(), status == CheckStatus::Fail, "{hint:?}");
         }
-        let gone = judge(&web("r/a:1", "helm"), &Slot::Init("x".into()), "r/a:1");
+        let gone = judge(
+            &web("r/a:1", "helm"),
+            &Slot::Init("x".into()),
+            "r/a:1",
+            None,
+        );
         assert_eq!(gone.0, CheckStatus::Fail);
+        for (since, want) in [
+            ("2025-12-31 23:59:59.5", CheckStatus::Fail),
+            ("2026-01-01 00:00:01.5", CheckStatus::Warn),
+        ] {
+            let old = judge(&web("a:1", "helm"), &slot, "r/a:1", Some(since));
+            assert_eq!(old.0, want, "{since}");
+        }
     }
 }

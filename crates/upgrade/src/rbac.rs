@@ -1,14 +1,14 @@
 //! `rbac`: the least rights that the commands need in a cluster, from the table of
 //! rights.rs, as manifests for `kubectl apply -f -`. Asks nobody anything.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write,
-    str::FromStr,
-};
+use std::str::FromStr;
 
 use castlink_core::{Context, Exit, Failure, Result, app::Outcome, cli::KubeArgs};
 use clap::{Args, ValueEnum};
+
+mod manifests;
+
+use manifests::{Verbs, manifests, quoted};
 
 use crate::{
     rights::{GRANTS, Grant, On, Stage},
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &RbacArgs, context: &Context) -> Result<Outcome> {
             "nobody is bound to it: add --service-account, --user or --group, or bind it yourself",
         );
     }
-    let text = manifests(args, namespace, &subjects);
+    let text = manifests(&args.name, namespace, verbs(args), &subjects);
     context.printer.raw(text.trim_end());
     Ok(Exit::Done.into())
 }
@@ -136,9 +136,8 @@ fn grants(args: &RbacArgs) -> impl Iterator<Item = &'static Grant> {
     GRANTS.iter().filter(move |grant| wanted(grant.stage))
 }
 
-/// The verbs for each resource.
-fn verbs(args: &RbacArgs) -> BTreeMap<On, BTreeSet<&'static str>> {
-    let mut all: BTreeMap<On, BTreeSet<&'static str>> = BTreeMap::new();
+fn verbs(args: &RbacArgs) -> Verbs {
+    let mut all = Verbs::new();
     for grant in grants(args) {
         for on in grant.on {
             let bare_pod = grant.stage == Stage::Patch && *on == On::Workload(Kind::Pod);
@@ -175,121 +174,6 @@ fn subjects(args: &RbacArgs, here: &str) -> Vec<String> {
         .collect()
 }
 
-fn manifests(args: &RbacArgs, namespace: &str, subjects: &[String]) -> String {
-    let (outside, inside): (Vec<_>, Vec<_>) = verbs(args)
-        .into_iter()
-        .partition(|(on, _)| *on == On::Nodes);
-    let role = Object {
-        kind: "Role",
-        name: args.name.clone(),
-        namespace: Some(namespace),
-    };
-    let cluster = Object {
-        kind: "ClusterRole",
-        name: format!("{}-{namespace}", args.name),
-        namespace: None,
-    };
-    let mut text = String::new();
-    for (object, rules) in [(role, inside), (cluster, outside)] {
-        text.push_str(&object.role(&rules, namespace));
-        if !subjects.is_empty() {
-            text.push_str(&object.binding(subjects));
-        }
-    }
-    text
-}
-
-/// A Role or ClusterRole.
-struct Object<'a> {
-    kind: &'static str,
-    name: String,
-    namespace: Option<&'a str>,
-}
-
-impl Object<'_> {
-    fn head(&self, kind: &str) -> String {
-        let mut text = format!(
-            "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {}\n",
-            quoted(&self.name)
-        );
-        if let Some(namespace) = self.namespace {
-            let _never_fails = writeln!(text, "  namespace: {}", quoted(namespace));
-        }
-        text
-    }
-
-    fn role(&self, rules: &[(On, BTreeSet<&str>)], namespace: &str) -> String {
-        let mut text = self.head(self.kind);
-        text.push_str("rules:\n");
-        for rule in merged(rules, namespace) {
-            text.push_str(&rule.yaml());
-        }
-        text
-    }
-
-    fn binding(&self, subjects: &[String]) -> String {
-        let mut text = self.head(&format!("{}Binding", self.kind));
-        let _never_fails = write!(
-            text,
-            "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {}\n  name: {}\nsubjects:\n",
-            self.kind,
-            quoted(&self.name)
-        );
-        for subject in subjects {
-            let _never_fails = writeln!(text, "- {subject}");
-        }
-        text
-    }
-}
-
-/// Resources of one group with the same verbs, or one object.
-struct Rule {
-    group: &'static str,
-    resources: Vec<&'static str>,
-    name: Option<String>,
-    verbs: Vec<String>,
-}
-
-fn merged(rules: &[(On, BTreeSet<&str>)], namespace: &str) -> Vec<Rule> {
-    let mut all: Vec<Rule> = Vec::new();
-    for (on, verbs) in rules {
-        let verbs: Vec<String> = verbs.iter().map(|verb| (*verb).to_owned()).collect();
-        let name = on.name(namespace).map(str::to_owned);
-        let same = all.iter_mut().find(|rule| {
-            name.is_none() && rule.name.is_none() && rule.group == on.group() && rule.verbs == verbs
-        });
-        match same {
-            Some(rule) => rule.resources.push(on.plural()),
-            None => all.push(Rule {
-                group: on.group(),
-                resources: vec![on.plural()],
-                name,
-                verbs,
-            }),
-        }
-    }
-    all
-}
-
-impl Rule {
-    fn yaml(&self) -> String {
-        let name = self.name.as_deref();
-        let names = name.map(|name| format!("  resourceNames: [{}]\n", quoted(name)));
-        let names = names.unwrap_or_default();
-        format!(
-            "- apiGroups: [{}]\n  resources: [{}]\n{names}  verbs: [{}]\n",
-            quoted(self.group),
-            self.resources.join(", "),
-            self.verbs.join(", ")
-        )
-    }
-}
-
-/// A string of JSON is one of YAML as well.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,7 +189,7 @@ mod tests {
         let words = std::iter::once("rbac").chain(flags.split_whitespace());
         let args = Line::try_parse_from(words).unwrap().rbac;
         let subjects = subjects(&args, "castai-agent");
-        manifests(&args, "castai-agent", &subjects)
+        manifests(&args.name, "castai-agent", verbs(&args), &subjects)
     }
 
     #[test]

@@ -72,14 +72,19 @@ pub(crate) async fn find(name: &str, context: &Context) -> Result<Run> {
         return run;
     }
     let here = Cluster::connect(&context.config.kube, &context.printer).await?;
-    let noted = match lock::runs(&here).await {
+    Run::find(&known(&here, &context.printer).await?, name, &here)
+}
+
+/// The runs that this host or the namespace remembers, oldest first.
+pub(crate) async fn known(here: &Cluster, printer: &Printer) -> Result<Vec<Run>> {
+    let noted = match lock::runs(here).await {
         Ok(noted) => noted,
         Err(failure) => {
-            not_asked(&failure, &context.printer);
+            not_asked(&failure, printer);
             Vec::new()
         }
     };
-    Run::find(&Run::merged(Run::all()?, noted), name, &here)
+    Ok(Run::merged(Run::all()?, noted))
 }
 
 fn not_asked(failure: &Failure, printer: &Printer) {

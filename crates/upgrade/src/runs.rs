@@ -203,10 +203,15 @@ impl Run {
         self.last_word().filter(open).count()
     }
 
-    /// What the run changed and did not take back itself.
-    pub(crate) fn applied(&self) -> impl Iterator<Item = &Change> {
+    /// What the run changed and did not take back itself. The cluster remembers no endings:
+    /// of a run of another host, everything that was to be changed.
+    pub(crate) fn applied(&self) -> Vec<&Change> {
+        if self.place == Place::Cluster {
+            return self.changes.iter().collect();
+        }
         self.last_word()
             .filter(|change| change.status == ChangeStatus::Applied)
+            .collect()
     }
 
     /// The last line about each field.

@@ -22,6 +22,14 @@ pub(crate) struct Writer {
     pub(crate) time: Option<String>,
 }
 
+impl Writer {
+    /// True when it wrote before `moment`: `2026-01-31 12:00:00.5`, UTC.
+    pub(crate) fn is_before(&self, moment: &str) -> bool {
+        let time = self.time.as_deref().map(|time| time.replace('T', " "));
+        time.is_some_and(|time| time.trim_end_matches('Z') < moment)
+    }
+}
+
 impl fmt::Display for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.manager)?;

@@ -58,12 +58,18 @@ async fn what_was_put_back_is_told_with_who_and_when() -> Result<()> {
         "{drifted}"
     );
 
-    // Running the upgrade again puts it right.
+    // Running the upgrade again puts it right; it changes one of them, and both count.
     scene
         .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
         .await?
         .expect_code(0)?;
-    scene.upgrade(&["drift"])?.run().await?.expect_code(0)?;
+    let all = scene.upgrade(&["drift"])?.run().await?.expect_code(0)?;
+    ensure!(all.stdout.contains("0 of 2 references changed"), "{all}");
+    ensure!(all.stdout.contains("since 2 runs"), "{all}");
+    let last = scene.upgrade(&["drift", "last"])?.run().await?;
+    ensure!(last.stdout.contains("0 of 1 reference "), "{last}");
+    put_back(&scene, "stays", GOOD).await?;
+    scene.upgrade(&["drift"])?.run().await?.expect_code(3)?;
     Ok(())
 }
 
@@ -113,7 +119,15 @@ async fn a_rollback_is_no_drift() -> Result<()> {
         .await?
         .expect_code(0)?;
     let drift = scene.upgrade(&["drift"])?.run().await?.expect_code(0)?;
-    ensure!(drift.stdout.contains("castlink at "), "{drift}");
+    ensure!(
+        drift.stdout.contains(&format!("is still {GOOD}")),
+        "{drift}"
+    );
+    let last = scene.upgrade(&["drift", "last"])?.run().await?;
+    ensure!(
+        last.expect_code(0)?.stdout.contains("castlink at "),
+        "the run before the rollback"
+    );
     Ok(())
 }
 
@@ -147,6 +161,32 @@ async fn apply_looks_again_after_a_while() -> Result<()> {
             .to_string()
             .contains(": helm at 20"),
         "{change}"
+    );
+    Ok(())
+}
+
+/// A CI job that looks every day has no journal of the host that upgraded.
+#[tokio::test]
+async fn another_host_sees_the_same_drift() -> Result<()> {
+    let scene = Scene::new("elsewhere").await?;
+    for name in ["stays", "drifts"] {
+        scene.create("Deployment", name, 0, GOOD).await?;
+    }
+    scene
+        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
+        .await?
+        .expect_code(0)?;
+    let elsewhere = scene.path("another-host").display().to_string();
+    let drift = async || {
+        let drift = scene.upgrade(&["drift"])?;
+        drift.env("XDG_STATE_HOME", &elsewhere).run().await
+    };
+    drift().await?.expect_code(0)?;
+    put_back(&scene, "drifts", GOOD).await?;
+    let drifted = drift().await?.expect_code(3)?;
+    ensure!(
+        drifted.stdout.contains("1 of 2 references changed"),
+        "{drifted}"
     );
     Ok(())
 }
