@@ -217,3 +217,16 @@ fn it_is_a_post_renderer() -> Result<()> {
     let json = place.call(&["rewrite", "-o", "json", "-q"], &text)?;
     pretty(&json.done()?, &expected(&text))
 }
+
+#[test]
+fn what_an_operator_renders_is_named_and_left_alone() -> Result<()> {
+    let text = "apiVersion: castware.cast.ai/v1alpha1\nkind: Component\nmetadata: {name: castai-agent}\nspec:\n  values:\n    image:\n      \
+        repository: ghcr.io/castai/images/agent\n      tag: v1\n";
+    let ran = Place::new()?.rewrite(&[], text)?;
+    let want = format!(
+        "stdin:7: document 1, Component/castai-agent spec.values.image: ghcr.io/castai/images/agent:v1 in the values of a chart is not changed; name the repository where it is mirrored: {ECR}/ghcr.io/castai/images/agent:v1"
+    );
+    ensure!(ran.stderr.contains(&want), "{}", ran.stderr);
+    assert_eq!(ran.done()?, text);
+    Ok(())
+}

@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
                 list: false,
             };
             self.enter(level, start)?;
-            self.leaf(start..line.at - 1, text.into(), style);
+            self.leaf(start..line.at - 1, text, style);
             self.pending = Some(line.at);
             line.skip_blanks();
             if line.is_blank() {

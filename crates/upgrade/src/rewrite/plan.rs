@@ -16,6 +16,7 @@ use crate::{
         object::{self, Object},
         stream::{Part, Piece, lines, parts},
         tree::{Cursor, Id, Tree, Value},
+        values,
     },
     places::{Container, text_at},
     workload::Slot,
@@ -139,6 +140,7 @@ impl Sight<'_> {
                 });
                 found.met += 1;
             }
+            self.component(tree, object, name);
             if self.depth == Depth::Stream {
                 self.configmap(tree, object, name);
                 self.proxy(tree, object, name);
@@ -255,6 +257,26 @@ impl Sight<'_> {
                     self.tell(at, &object, &inner.spot.field, inner.what);
                 }
                 self.planned.edits.extend(found.edits);
+            }
+        }
+    }
+
+    /// Values that castware-operator renders a chart with: whether a tag is in them or in the
+    /// chart, a repository alone is not a reference, so that they are named and left alone.
+    fn component(&mut self, tree: &Tree<'_>, object: &Object<'_, '_>, name: &str) {
+        for root in object.component_values() {
+            for setting in values::settings(tree, root.id()) {
+                let literal = setting.images.first().unwrap_or(&setting.repository);
+                let instead = match self.rules.decide(literal, Pin::Derived) {
+                    Decision::Keep => continue,
+                    Decision::Replace(to) => format!("where it is mirrored: {to}"),
+                    Decision::Unmapped(why) => format!("one that can be pulled: {why}"),
+                };
+                let text = format!(
+                    "{literal} in the values of a chart is not changed; name the repository {instead}"
+                );
+                let field = format!("spec.values.{}", setting.path);
+                self.tell(setting.at, name, &field, What::Warning { text });
             }
         }
     }

@@ -92,8 +92,8 @@ impl Proxy {
         }
         let target = Target { source, tree };
         let edit = match lists.last() {
-            Some(list) => target.into_list(list.id(), container.node.id(), &missing),
-            None => target.into_container(container.node.id(), &missing),
+            Some(list) => target.in_list(list.id(), container.node.id(), &missing),
+            None => target.in_container(container.node.id(), &missing),
         };
         let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
         Ok(Some((edit.ok_or(NO_PLACE)?, names.join(", "))))
@@ -142,7 +142,7 @@ struct Target<'s, 'a> {
 
 impl Target<'_, '_> {
     /// In front of the entries that `env` has.
-    fn into_list(&self, list: Id, container: Id, missing: &[(&str, &str)]) -> Option<Edit> {
+    fn in_list(&self, list: Id, container: Id, missing: &[(&str, &str)]) -> Option<Edit> {
         let entry = self.tree.entry(list);
         match &entry.value {
             Value::List { items, flow: true } => {
@@ -156,13 +156,13 @@ impl Target<'_, '_> {
                 let text = self.block(missing, &indent);
                 Some(insert(dash, text.trim_start().to_owned() + &indent))
             }
-            Value::Scalar { .. } => self.into_nothing(&entry.span, container, missing),
+            Value::Scalar { .. } => self.in_nothing(&entry.span, container, missing),
             _ => None,
         }
     }
 
     /// Where `env` is null.
-    fn into_nothing(
+    fn in_nothing(
         &self,
         null: &Range<usize>,
         container: Id,
@@ -181,7 +181,7 @@ impl Target<'_, '_> {
     }
 
     /// Where there is no `env`: in front of `image`, or of another key on a line of its own.
-    fn into_container(&self, container: Id, missing: &[(&str, &str)]) -> Option<Edit> {
+    fn in_container(&self, container: Id, missing: &[(&str, &str)]) -> Option<Edit> {
         let entry = self.tree.entry(container);
         let Value::Map {
             pairs,
