@@ -69,7 +69,8 @@ impl<'a> Reader<'a> {
     fn marker(&mut self) -> Option<()> {
         if self.text[self.at..].starts_with("---") {
             let line = self.next_line();
-            let rest = Line::new(self.text, line.start + 3..line.end);
+            let mut rest = Line::new(self.text, line);
+            rest.at += 3;
             rest.is_blank().then_some(())?;
         }
         Some(())

@@ -95,6 +95,7 @@ fn everything_else_is_left_alone() {
         "a:\n\tb: c\n",
         "a: >\n  b\n",
         "a: |2\n  b\n",
+        "---# x\na: b\n",
         "a:\n  b\n c\n",
         "a:\n|\n b\n",
         "a:\n  |\n   b\n",
