@@ -168,7 +168,7 @@ async fn apply_looks_again_after_a_while() -> Result<()> {
 /// A CI job that looks every day has no journal of the host that upgraded.
 #[tokio::test]
 async fn another_host_sees_the_same_drift() -> Result<()> {
-    let scene = Scene::new("elsewhere").await?;
+    let scene = Scene::new("drift-elsewhere").await?;
     for name in ["stays", "drifts"] {
         scene.create("Deployment", name, 0, GOOD).await?;
     }

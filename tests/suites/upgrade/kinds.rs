@@ -117,7 +117,7 @@ async fn a_partition_is_respected() -> Result<()> {
 /// A PodDisruptionBudget that allows nothing is about evictions; controllers delete.
 #[tokio::test]
 async fn a_disruption_budget_does_not_stop_a_rollout() -> Result<()> {
-    let scene = Scene::new("budget").await?;
+    let scene = Scene::new("disruption").await?;
     scene
         .create("Deployment", "web", 2, &scene.target(GOOD))
         .await?;
