@@ -3,6 +3,8 @@
 
 #[path = "upgrade/access.rs"]
 mod access;
+#[path = "upgrade/available.rs"]
+mod available;
 #[path = "upgrade/drift.rs"]
 mod drift;
 #[path = "upgrade/harness.rs"]
@@ -15,6 +17,8 @@ mod kinds;
 mod nodes;
 #[path = "upgrade/notes.rs"]
 mod notes;
+#[path = "upgrade/presence.rs"]
+mod presence;
 #[path = "upgrade/races.rs"]
 mod races;
 #[path = "upgrade/refusals.rs"]
@@ -23,5 +27,7 @@ mod refusals;
 mod rollbacks;
 #[path = "upgrade/rollouts.rs"]
 mod rollouts;
+#[path = "upgrade/values.rs"]
+mod values;
 #[path = "upgrade/waiting.rs"]
 mod waiting;

@@ -27,6 +27,8 @@ pub enum Record {
     Check(Check),
     /// An endpoint service of the catalogue.
     Service(Service),
+    /// A Helm value that keeps an image private.
+    HelmValue(HelmValue),
     /// The last record of a command.
     Summary(Summary),
 }
@@ -45,6 +47,33 @@ pub struct Image {
     /// Where it is used: `Deployment/castai-agent container agent`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<String>,
+    /// Who manages the workloads that use it: `Deployment/castai-agent` is of
+    /// `helm:castai-agent`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub owners: BTreeMap<String, String>,
+    /// The newest release of it, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available: Option<Box<Available>>,
+}
+
+/// The newest release of an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Available {
+    /// The reference to copy: the public name, with the tag of that release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Whether it is newer than the image in use; absent when the two have no order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newer: Option<bool>,
+    /// Who says so: `chart castai-agent 0.161.1`, `tags of ghcr.io/castai/images/agent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why there is no answer, or none about which of the two is newer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Why nobody could be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorInfo>,
 }
 
 /// What became of one image.
@@ -236,6 +265,34 @@ pub struct Service {
     pub origin: String,
 }
 
+/// A Helm value that makes the next release keep an image private; without `key`, why there
+/// is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelmValue {
+    /// The release; absent for workloads that no release installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its chart: `castai-agent 0.161.1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<String>,
+    /// Who installs it: `helm`, `castware-operator`, `argocd:platform`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The image, as it is now.
+    pub image: String,
+    /// The key: `image.repository`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What else is to be known; why there is no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
 /// The last record of every command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -287,7 +344,15 @@ struct Head {
     kind: String,
 }
 
-const KINDS: [&str; 6] = ["image", "mirrored", "change", "check", "service", "summary"];
+const KINDS: [&str; 7] = [
+    "image",
+    "mirrored",
+    "change",
+    "check",
+    "service",
+    "helm_value",
+    "summary",
+];
 
 impl Record {
     /// The record as one line of JSON, without the newline.

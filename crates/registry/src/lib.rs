@@ -15,6 +15,7 @@ mod download;
 pub mod ecr;
 mod endpoint;
 pub mod error;
+mod found;
 mod open;
 pub mod place;
 mod pool;
@@ -26,6 +27,7 @@ mod upload;
 
 pub use client::Registry;
 pub use download::Download;
+pub use found::Found;
 pub use pool::Registries;
 pub use referrers::fallback_tag;
 pub use retry::Retry;

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use castlink_core::{
     Failure, Result,
     config::{self, Config},
@@ -18,9 +19,10 @@ use url::Url;
 
 use super::{
     auth::{Auth, Identity},
-    client::Registry,
+    client::{Registry, read_limited},
     credentials,
     endpoint::{Endpoint, certificates},
+    error::{Error, Subject},
     retry::Retry,
 };
 use crate::ecr::Ecr;
@@ -34,6 +36,9 @@ const SMALL_REQUESTS: usize = 32;
 
 /// The value of `proxy` that means none, whatever the environment says.
 const DIRECT: &str = "direct";
+
+/// The longest a whole file may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Hops from a blob's address to its bytes.
 const REDIRECTS: usize = 10;
@@ -123,6 +128,34 @@ impl Registries {
         open.values()
             .map(|registry| registry.retry.refusals())
             .sum()
+    }
+
+    /// A file from a web server, reached as the registry of that host would be: with the
+    /// authorities and the proxy that are configured for it.
+    ///
+    /// # Errors
+    /// Exit 2 for an address that is none, 8 when it cannot be had, 1 when the server
+    /// refuses or sends more than `limit` bytes.
+    pub async fn fetch(&self, address: &str, limit: usize) -> Result<Bytes> {
+        let unusable = || Failure::usage(format!("`{address}` is not a web address"));
+        let url = Url::parse(address).map_err(|err| unusable().because(err))?;
+        let host = url.host_str().ok_or_else(unusable)?.to_owned();
+        let line = Line::of(self.config.registries.get(&host));
+        let client = self.client(line).await?;
+        let subject = Subject {
+            what: address.to_owned(),
+            host,
+        };
+        let get = async || {
+            let sent = client.get(url.clone()).timeout(PATIENCE).send().await;
+            let response = sent.map_err(|err| subject.transport(err))?;
+            match response.status().is_success() {
+                true => read_limited(response, limit, &subject).await,
+                false => Err(subject.answer(response).await),
+            }
+        };
+        let tried = Retry::new(self.limits.attempts).run(get).await;
+        tried.map_err(Error::into_failure)
     }
 
     async fn connect(&self, host: &str) -> Result<Registry> {

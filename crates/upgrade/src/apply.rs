@@ -6,7 +6,7 @@ use std::{collections::HashSet, time::Duration};
 use castlink_core::{Context, Exit, Result, app::Outcome, record::ChangeStatus};
 
 use crate::{
-    args::{ApplyArgs, PlanArgs, Rollback, RolloutArgs, SourceArgs},
+    args::{ApplyArgs, ImageArgs, PlanArgs, Rollback, RolloutArgs, SourceArgs},
     drift,
     ended::{Direction, Ended},
     engine::Engine,
@@ -14,7 +14,7 @@ use crate::{
     mapping::Mapping,
     notes::Notes,
     plan::{Action, Choices, Plan, Step, Trust, plan},
-    report,
+    presence, report,
     rollout::watch::World,
     session::Session,
     workload::Workload,
@@ -38,7 +38,7 @@ pub(crate) async fn plan_only(args: PlanArgs, context: &Context) -> Result<Outco
         trust: Trust::Planned,
         bare_pods: args.bare_pods,
     };
-    let (session, plan, mapping) = prepare(&args.source, context, choices).await?;
+    let (session, plan, mapping) = prepare(&args.source, &args.images, context, choices).await?;
     report::plan(&plan, &session, mapping.registry().as_deref());
     let left_alone = left_alone(&plan);
     let exit = match () {
@@ -56,7 +56,7 @@ pub(crate) async fn run(args: ApplyArgs, context: &Context) -> Result<Outcome> {
         bare_pods: args.bare_pods,
     };
     interrupt::heeding(async |stop| {
-        let prepared = prepare(&args.source, context, choices);
+        let prepared = prepare(&args.source, &args.images, context, choices);
         let (session, plan, _) = stop.or(prepared).await?;
         let execution = Execution {
             verb: "apply",
@@ -73,18 +73,21 @@ pub(crate) async fn run(args: ApplyArgs, context: &Context) -> Result<Outcome> {
 
 async fn prepare<'a>(
     source: &SourceArgs,
+    images: &ImageArgs,
     context: &'a Context,
     choices: Choices,
 ) -> Result<(Session<'a>, Plan, Mapping)> {
-    let mapping = Mapping::read(source, &context.config)?;
+    let mut mapping = Mapping::read(source, &context.config)?;
+    if images.pin_digest {
+        mapping.pin();
+    }
     let session = Session::open(context).await?;
+    if !images.no_image_check {
+        let answers = presence::check(&session, &mapping, images.require_images).await?;
+        mapping.learn(answers);
+    }
     let plan = plan(&session.seen, &mapping, choices);
     report::clashes(&clashes(&plan, &session.seen.workloads), session.printer());
-    if let Some(registry) = mapping.unchecked().filter(|_| plan.patches().count() > 0) {
-        session.printer().warn(format!(
-            "nothing has checked that the images exist in {registry}: without records every reference is taken to be there"
-        ));
-    }
     Ok((session, plan, mapping))
 }
 

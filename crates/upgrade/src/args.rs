@@ -10,10 +10,16 @@ use castlink_core::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod available;
+mod check;
 mod rewrite;
+mod values;
 
 use crate::{drift::DriftArgs, rbac::RbacArgs};
+pub(crate) use available::{AvailableArgs, IndexFrom};
+pub(crate) use check::ImageArgs;
 pub(crate) use rewrite::{OnUnmapped, RewriteArgs};
+pub(crate) use values::ValuesArgs;
 
 /// Points live workloads at mirrored images, watches the rollouts, rolls back
 #[derive(Debug, Parser)]
@@ -33,7 +39,9 @@ pub(crate) enum Verb {
         \x20 castlink-upgrade images -n castai-agent\n\
         \x20 castlink-upgrade images | castlink-mirror copy - --to $ECR\n\
         \x20 helm template castai-helm/castai-agent | castlink-upgrade images -f - | castlink-mirror lock -\n\
-        \x20 castlink-upgrade images --values values.yaml"
+        \x20 castlink-upgrade images --values values.yaml\n\
+        \x20 castlink-upgrade images --available\n\
+        \x20 castlink-upgrade images --available --index ./index.yaml"
     )]
     Images(ImagesArgs),
     /// Point the manifests of a stream at mirrored images; nothing else in it changes
@@ -55,7 +63,8 @@ pub(crate) enum Verb {
     #[command(
         after_help = "Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
         \x20 castlink-upgrade images | castlink-mirror copy - | castlink-upgrade apply -\n\
-        \x20 castlink-upgrade apply --to $ECR --rollback all --timeout 15m"
+        \x20 castlink-upgrade apply --to $ECR --rollback all --timeout 15m\n\
+        \x20 castlink-upgrade apply --to $ECR --require-images --pin-digest"
     )]
     Apply(ApplyArgs),
     /// Is any public reference left, in templates or in running pods?
@@ -64,6 +73,13 @@ pub(crate) enum Verb {
         \x20 castlink-upgrade status --to $ECR"
     )]
     Status(StatusArgs),
+    /// Print the Helm values that make the next release keep the private images
+    #[command(after_help = "\
+        One document per release. Comments name what no value can change.\n\n\
+        Examples, with ECR=123456789012.dkr.ecr.us-east-1.amazonaws.com:\n\
+        \x20 castlink-upgrade values --to $ECR --release castai-agent > castai-agent.yaml\n\
+        \x20 castlink-upgrade values --to $ECR --release castai-kvisor --tags")]
+    Values(ValuesArgs),
     /// Put back what a run changed, where nobody has changed it since
     ///
     /// Runs are remembered on the host that made them and in the namespace (ConfigMap
@@ -95,6 +111,8 @@ pub(crate) struct ImagesArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) values: Vec<PathBuf>,
     #[command(flatten)]
+    pub(crate) available: AvailableArgs,
+    #[command(flatten)]
     kube: KubeArgs,
 }
 
@@ -125,6 +143,8 @@ pub(crate) struct PlanArgs {
     #[arg(long)]
     pub(crate) bare_pods: bool,
     #[command(flatten)]
+    pub(crate) images: ImageArgs,
+    #[command(flatten)]
     kube: KubeArgs,
 }
 
@@ -140,6 +160,8 @@ pub(crate) struct ApplyArgs {
     pub(crate) bare_pods: bool,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
     #[command(flatten)]
     kube: KubeArgs,
 }
@@ -238,6 +260,7 @@ impl Command for Cli {
             Verb::Plan(_) => "plan",
             Verb::Apply(_) => "apply",
             Verb::Status(_) => "status",
+            Verb::Values(_) => "values",
             Verb::Rollback(_) => "rollback",
             Verb::Rbac(_) => "rbac",
             Verb::Drift(_) => "drift",
@@ -254,14 +277,22 @@ impl Command for Cli {
 
     fn apply(&self, config: &mut Config) {
         match &self.verb {
-            Verb::Images(verb) => verb.kube.apply(config),
+            Verb::Images(verb) => {
+                verb.kube.apply(config);
+                verb.available.apply(config);
+            }
             Verb::Rewrite(_) => {}
-            Verb::Plan(verb) => verb.kube.apply(config),
+            Verb::Plan(verb) => {
+                verb.kube.apply(config);
+                verb.images.apply(config);
+            }
             Verb::Status(verb) => verb.kube.apply(config),
             Verb::Rbac(verb) => verb.kube.apply(config),
             Verb::Drift(verb) => verb.kube.apply(config),
+            Verb::Values(verb) => verb.apply(config),
             Verb::Apply(verb) => {
                 verb.kube.apply(config);
+                verb.images.apply(config);
                 verb.rollout.apply(config);
             }
             Verb::Rollback(verb) => {

@@ -143,7 +143,7 @@ fn bare_pod(pod: &Pod) -> Option<Workload> {
 }
 
 /// All objects, page by page.
-async fn list<K>(api: &Api<K>) -> Result<Vec<K>, kube::Error>
+pub(crate) async fn list<K>(api: &Api<K>) -> Result<Vec<K>, kube::Error>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {

@@ -2,61 +2,114 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use castlink_core::{
-    Context, Exit, ImageRef, Printer, Result,
-    app::Outcome,
-    printer::{count, table},
-    record::{Image, Record},
+use castlink_core::{Context, Exit, ImageRef, Result, app::Outcome, printer::count, record::Image};
+
+use crate::{
+    args::{AvailableArgs, IndexFrom},
+    available,
+    cluster::Observed,
+    components::Component,
+    nodes, owner,
+    pods::PodView,
+    session::Session,
+    workload::{ImageField, Slot, Workload},
 };
 
-use crate::{cluster::Observed, nodes, pods::PodView, session::Session, workload::Workload};
+mod show;
+
+use show::show;
 
 /// Lists the images as records, or as a table.
-pub(crate) async fn run(context: &Context) -> Result<Outcome> {
+pub(crate) async fn run(args: &AvailableArgs, context: &Context) -> Result<Outcome> {
     let session = Session::open(context).await?;
-    let images = images(&session.seen);
     let printer = session.printer();
-    show(&images, printer);
-    if images.is_empty() {
-        printer.note(format!(
-            "namespace {} uses no images",
-            session.cluster.namespace
-        ));
+    let components = session.cluster.components(printer).await?;
+    let images = images(&session.seen, &components);
+    let number = images.len();
+    let outcome = finish(images, args, context).await?;
+    let namespace = &session.cluster.namespace;
+    if number == 0 {
+        printer.note(format!("namespace {namespace} uses no images"));
     }
     printer.note(format!(
-        "{} in namespace {}",
-        count(images.len(), "image"),
-        session.cluster.namespace
+        "{} in namespace {namespace}",
+        count(number, "image")
     ));
-    Ok(Outcome::from(Exit::Done).count("images", images.len() as u64))
+    Ok(outcome)
 }
 
-/// The images as records, or as a table.
-pub(crate) fn show(images: &[Image], printer: &Printer) {
-    let mut rows = vec![vec!["IMAGE".to_owned(), "USED BY".to_owned()]];
+/// Looks up what is newer, where that was asked for, and shows everything.
+pub(crate) async fn finish(
+    mut images: Vec<Image>,
+    args: &AvailableArgs,
+    context: &Context,
+) -> Result<Outcome> {
+    let mut outcome = Outcome::from(Exit::Done);
+    if args.available {
+        outcome.exit = look_up(&mut images, &args.index, context).await?;
+        let newer = images.iter().filter(|image| is_outdated(image)).count();
+        outcome = outcome.count("newer", newer as u64);
+    }
+    show(&images, &context.printer);
+    Ok(outcome.count("images", images.len() as u64))
+}
+
+/// Adds the newest release of each; the exit that those without an answer ask for.
+async fn look_up(images: &mut [Image], index: &IndexFrom, context: &Context) -> Result<Exit> {
+    let references: Vec<ImageRef> = images
+        .iter()
+        .filter_map(|image| image.source.parse().ok())
+        .collect();
+    let mut found =
+        available::newest_of(&references, index, &context.config, &context.printer).await?;
+    let exit = available::exit(&found);
     for image in images {
-        printer.record(&Record::Image(image.clone()));
-        rows.push(vec![image.source.clone(), image.used_by.join(", ")]);
+        image.available = found.remove(&image.source).map(Box::new);
     }
-    if !images.is_empty() {
-        table(&rows).iter().for_each(|line| printer.line(line));
-    }
+    Ok(exit)
+}
+
+fn is_outdated(image: &Image) -> bool {
+    let available = image.available.as_ref();
+    available.is_some_and(|available| available.newer == Some(true))
+}
+
+/// Who uses an image, and who manages them.
+#[derive(Default)]
+struct Users {
+    used_by: BTreeSet<String>,
+    owners: BTreeMap<String, String>,
 }
 
 /// Every reference with its users, by reference. Pods add what no template shows: what
-/// operators made, and containers that were injected.
-fn images(seen: &Observed) -> Vec<Image> {
-    let mut users: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+/// operators made, and containers that were injected. Components say what will be
+/// installed next, and some workloads start images that nothing shows.
+fn images(seen: &Observed, components: &[Component]) -> Vec<Image> {
+    let mut users: BTreeMap<String, Users> = BTreeMap::new();
+    let mut add = |image: &str, user: String, owner: Option<(String, String)>| {
+        let users = users.entry(image.to_owned()).or_default();
+        users.used_by.insert(user);
+        users.owners.extend(owner);
+    };
     for workload in seen
         .workloads
         .iter()
         .filter(|workload| !workload.is_revision())
     {
+        let owner = || Some((workload.id.to_string(), workload.owner.clone()?));
         for field in &workload.fields {
-            users
-                .entry(&field.literal)
-                .or_default()
-                .insert(format!("{} {}", workload.id, field.slot));
+            let user = format!("{} {}", workload.id, field.slot);
+            if let Some(derived) = derived(workload, field) {
+                add(&derived, format!("derived from {user}"), owner());
+            }
+            add(&field.literal, user, owner());
+        }
+    }
+    for component in components {
+        let resource = format!("Component/{}", component.name);
+        for (path, image) in &component.images {
+            let owner = (resource.clone(), owner::OPERATOR.to_owned());
+            add(image, format!("{resource} value {path}"), Some(owner));
         }
     }
     for pod in seen.pods.iter().filter(|pod| !pod.terminating) {
@@ -65,10 +118,7 @@ fn images(seen: &Observed) -> Vec<Image> {
             .iter()
             .filter(|(_, image)| !is_templated(pod, image, &seen.workloads))
         {
-            users
-                .entry(image)
-                .or_default()
-                .insert(format!("Pod/{} {slot}", pod.name));
+            add(image, format!("Pod/{} {slot}", pod.name), None);
         }
     }
     let platforms = nodes::platforms(&seen.nodes);
@@ -76,13 +126,28 @@ fn images(seen: &Observed) -> Vec<Image> {
         .into_iter()
         .filter(|(source, _)| source.parse::<ImageRef>().is_ok());
     images
-        .map(|(source, used_by)| Image {
-            source: source.into(),
-            digest: None,
+        .map(|(source, users)| Image {
+            source,
             platforms: platforms.clone(),
-            used_by: used_by.into_iter().collect(),
+            used_by: users.used_by.into_iter().collect(),
+            owners: users.owners,
+            ..Image::default()
         })
         .collect()
+}
+
+/// The image that the one in `field` starts at run time: kvisor's controller makes Jobs of
+/// its scanners, unless a variable says of what.
+fn derived(workload: &Workload, field: &ImageField) -> Option<String> {
+    let told = workload
+        .fields
+        .iter()
+        .any(|other| matches!(&other.slot, Slot::Env { name, .. } if name == "SCANNERS_IMAGE"));
+    if told || !matches!(field.slot, Slot::Container(_)) {
+        return None;
+    }
+    let image: ImageRef = field.literal.parse().ok()?;
+    Some(image.kvisor_scanners()?.literal().to_owned())
 }
 
 /// True when the template of the pod's workload shows `image` already.
@@ -98,10 +163,7 @@ fn is_templated(pod: &PodView, image: &str, workloads: &[Workload]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        nodes::sample,
-        workload::{Kind, Slot},
-    };
+    use crate::{nodes::sample, workload::Kind};
     use serde_json::json;
 
     #[test]
@@ -128,7 +190,7 @@ mod tests {
             ],
             nodes: sample(&[("n", "arm64", true)]),
         };
-        let found: Vec<String> = images(&seen)
+        let found: Vec<String> = images(&seen, &[])
             .iter()
             .map(|image| format!("{}: {}", image.source, image.used_by.join(", ")))
             .collect();
@@ -140,6 +202,62 @@ mod tests {
                 "injected:2: Pod/web-2 container c",
             ]
         );
-        assert_eq!(images(&seen)[0].platforms, ["linux/arm64"]);
+        assert_eq!(images(&seen, &[])[0].platforms, ["linux/arm64"]);
+    }
+
+    fn kvisor(env: &serde_json::Value) -> Observed {
+        let object = json!({
+            "metadata": {"name": "controller", "annotations": {"meta.helm.sh/release-name": "castai-kvisor"}},
+            "spec": {"template": {"spec": {"containers": [
+                {"name": "controller", "image": "r.example/kvisor-controller:v1", "env": env}]}}},
+        });
+        let object = serde_json::from_value(object).unwrap();
+        Observed {
+            workloads: vec![Workload::new(Kind::Deployment, object)],
+            pods: Vec::new(),
+            nodes: None,
+        }
+    }
+
+    #[test]
+    fn scanners_are_derived_unless_a_variable_names_them() {
+        let found = images(&kvisor(&json!([])), &[]);
+        let derived = &found[1];
+        assert_eq!(derived.source, "r.example/kvisor-scanners:v1");
+        let user = "derived from Deployment/controller container controller";
+        assert_eq!(derived.used_by, [user]);
+        assert_eq!(
+            derived.owners["Deployment/controller"],
+            "helm:castai-kvisor"
+        );
+        let told = kvisor(&json!([{"name": "SCANNERS_IMAGE", "value": "r.example/mine:2"}]));
+        let sources: Vec<String> = images(&told, &[])
+            .into_iter()
+            .map(|image| image.source)
+            .collect();
+        assert_eq!(
+            sources,
+            ["r.example/kvisor-controller:v1", "r.example/mine:2"]
+        );
+    }
+
+    #[test]
+    fn components_are_users_of_what_they_will_install() {
+        let component = Component {
+            name: "agent".into(),
+            chart: "castai-agent".into(),
+            release: "castai-agent".into(),
+            readonly: false,
+            images: vec![("image".into(), "r.example/agent:v2".into())],
+        };
+        let seen = Observed {
+            workloads: Vec::new(),
+            pods: Vec::new(),
+            nodes: None,
+        };
+        let found = images(&seen, &[component]);
+        assert_eq!(found[0].source, "r.example/agent:v2");
+        assert_eq!(found[0].used_by, ["Component/agent value image"]);
+        assert_eq!(found[0].owners["Component/agent"], "castware-operator");
     }
 }

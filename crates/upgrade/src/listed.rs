@@ -9,7 +9,7 @@ use std::{
 };
 
 use castlink_core::{
-    Context, Exit, Failure, ImageRef, Printer, Result, app::Outcome, printer::count, record::Image,
+    Context, Failure, ImageRef, Printer, Result, app::Outcome, printer::count, record::Image,
 };
 use tokio::task::spawn_blocking;
 
@@ -31,13 +31,20 @@ use crate::{
 /// # Errors
 /// Exit 2 when a file cannot be read, or is neither manifests nor values.
 pub(crate) async fn run(args: ImagesArgs, context: Context) -> Result<Outcome> {
+    let available = args.available.clone();
+    let printer = context.printer.clone();
     // A blocked stdin must not keep Ctrl-C waiting.
-    spawn_blocking(move || list(&args, &context.printer))
+    let images = spawn_blocking(move || list(&args, &printer))
         .await
-        .map_err(|error| Failure::failed("listing ended early").because(error))?
+        .map_err(|error| Failure::failed("listing ended early").because(error))??;
+    let number = images.len();
+    let outcome = images::finish(images, &available, &context).await?;
+    let printer = &context.printer;
+    printer.note(format!("{} in the files", count(number, "image")));
+    Ok(outcome)
 }
 
-fn list(args: &ImagesArgs, printer: &Printer) -> Result<Outcome> {
+fn list(args: &ImagesArgs, printer: &Printer) -> Result<Vec<Image>> {
     let mut found = Found {
         printer,
         users: BTreeMap::new(),
@@ -51,10 +58,7 @@ fn list(args: &ImagesArgs, printer: &Printer) -> Result<Outcome> {
     }) {
         found.values(&piece?)?;
     }
-    let images = found.images();
-    images::show(&images, printer);
-    printer.note(format!("{} in the files", count(images.len(), "image")));
-    Ok(Outcome::from(Exit::Done).count("images", images.len() as u64))
+    Ok(found.images())
 }
 
 struct Found<'p> {

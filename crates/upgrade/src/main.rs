@@ -1,7 +1,8 @@
 //! `castlink-upgrade`: finds every image reference of a namespace, points live workloads
 //! at mirrored images, watches the rollouts, and takes back what fails.
 //!
-//! Never here: registries. What can be pulled is known from the records on stdin.
+//! Never here: anything written to a registry. What can be pulled is known from the records
+//! on stdin, and asked before anything moves.
 
 use std::process::ExitCode;
 
@@ -12,8 +13,11 @@ use castlink_core::{
 
 mod apply;
 mod args;
+mod available;
+mod charts;
 mod client;
 mod cluster;
+mod components;
 mod drift;
 mod ended;
 mod engine;
@@ -32,10 +36,12 @@ mod nodes;
 mod notes;
 mod owner;
 mod patch;
+mod pin;
 mod places;
 mod plan;
 mod pods;
 mod preflight;
+mod presence;
 mod rbac;
 mod report;
 mod rewrite;
@@ -45,6 +51,7 @@ mod rollout;
 mod runs;
 mod session;
 mod status;
+mod values;
 mod workload;
 mod writers;
 
@@ -55,13 +62,14 @@ fn main() -> ExitCode {
 async fn run(cli: args::Cli, context: Context) -> Result<Outcome> {
     match cli.verb {
         args::Verb::Images(verb) if listed::wanted(&verb) => listed::run(verb, context).await,
-        args::Verb::Images(_) => images::run(&context).await,
+        args::Verb::Images(verb) => images::run(&verb.available, &context).await,
         args::Verb::Rewrite(verb) => rewrite::run(verb, context).await,
         args::Verb::Plan(verb) => apply::plan_only(verb, &context).await,
         args::Verb::Apply(verb) => apply::run(verb, &context).await,
         args::Verb::Status(verb) => status::run(verb, &context).await,
         args::Verb::Drift(verb) => drift::run(verb, &context).await,
         args::Verb::Rbac(verb) => rbac::run(&verb, &context),
+        args::Verb::Values(verb) => values::run(verb, &context).await,
         args::Verb::Rollback(verb) => rollback::run(verb, &context).await,
     }
 }

@@ -1,6 +1,7 @@
-//! From a reference to its mirrored name: looked up in records, or built by rule.
+//! From a reference to its mirrored name: looked up in records, or built by rule; then
+//! what the registry has said about that name.
 //!
-//! Never here: registries. A target is believed because a record says it was copied.
+//! Never here: asking registries (presence.rs does), or what follows for a workload.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -13,7 +14,11 @@ use castlink_core::{
     reference::{EcrHost, Layout},
 };
 
-use crate::args::SourceArgs;
+use crate::{
+    args::SourceArgs,
+    pin,
+    presence::{Answer, Answers},
+};
 
 /// What is known about a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +46,10 @@ pub(crate) struct Mapping {
     rule: Option<Layout>,
     /// With a rule: only what it lists is mirrored.
     lock: Option<Lock>,
+    /// What registries said, by the reference they were asked for.
+    answers: Answers,
+    /// Targets are written with their digest.
+    pin: bool,
 }
 
 impl Mapping {
@@ -139,9 +148,28 @@ impl Mapping {
         }
     }
 
-    /// The registry that every image is taken to be in, when no record says so.
-    pub(crate) fn unchecked(&self) -> Option<&str> {
-        self.rule.and(self.registry.as_deref())
+    /// Writes targets with their digest from now on.
+    pub(crate) fn pin(&mut self) {
+        self.pin = true;
+    }
+
+    /// Takes in what registries said.
+    pub(crate) fn learn(&mut self, answers: Answers) {
+        self.answers.extend(answers);
+    }
+
+    /// The reference to ask a registry for before `literal` is replaced: its target, when
+    /// no record says which platforms it has (or, to pin it, which digest).
+    pub(crate) fn open_question(&self, literal: &str) -> Option<String> {
+        match self.stated(literal) {
+            Target::Mirrored { to, platforms } => {
+                let unpinned = self.pin && !to.contains('@') && self.digest(&to).is_none();
+                let unseen = platforms.is_empty() && to != literal;
+                (unpinned || unseen).then_some(to)
+            }
+            Target::Private if self.pin && !literal.contains('@') => Some(literal.to_owned()),
+            _ => None,
+        }
     }
 
     fn from_input(items: Vec<Input>, registry: Option<String>) -> Result<Self> {
@@ -198,9 +226,55 @@ impl Mapping {
         Ok(())
     }
 
-    /// What is known about `literal`: by its text, by what the text means (`busybox` is
-    /// `docker.io/library/busybox`), or by the other public name of a CAST AI image.
+    /// What is known about `literal`, after everything that registries have said.
     pub(crate) fn target(&self, literal: &str) -> Target {
+        let (to, platforms) = match self.stated(literal) {
+            Target::Mirrored { to, platforms } => (to, platforms),
+            Target::Private if self.pin => (literal.to_owned(), Vec::new()),
+            other => return other,
+        };
+        let platforms = match self.answers.get(&to) {
+            Some(Answer::Missing(reason)) => {
+                return Target::Failed {
+                    reason: reason.clone(),
+                };
+            }
+            Some(Answer::There { platforms, .. }) => platforms.clone(),
+            None => platforms,
+        };
+        match self.pinned(&to) {
+            Ok(to) => Target::Mirrored { to, platforms },
+            Err(reason) => Target::Failed { reason },
+        }
+    }
+
+    /// `to` with its digest, when targets are written so.
+    fn pinned(&self, to: &str) -> Result<String, String> {
+        if !self.pin || pin::derives(to) {
+            return Ok(to.to_owned());
+        }
+        if to.contains('@') {
+            return Ok(to.to_owned());
+        }
+        match self.digest(to) {
+            Some(digest) => Ok(pin::with_digest(to, digest)),
+            None => Err(format!("nothing says which digest {to} has")),
+        }
+    }
+
+    /// The digest of a target: the registry's word, or a record's.
+    fn digest(&self, to: &str) -> Option<&str> {
+        if let Some(Answer::There { digest, .. }) = self.answers.get(to) {
+            return Some(digest);
+        }
+        let mut records = self.literal.values();
+        let record = records.find(|record| record.target == to && record.status.usable());
+        record.and_then(|record| record.digest.as_deref())
+    }
+
+    /// What is known by records and rules: by its text, by what the text means (`busybox`
+    /// is `docker.io/library/busybox`), or by the other public name of a CAST AI image.
+    fn stated(&self, literal: &str) -> Target {
         let Ok(image) = literal.parse::<ImageRef>() else {
             return Target::Invalid;
         };

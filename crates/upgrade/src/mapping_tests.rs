@@ -129,13 +129,100 @@ fn the_registry_comes_from_the_flag_or_the_configuration() {
         "{hint}"
     );
     config.mirror.to = Some("r.example".into());
-    let unchecked = |args: &SourceArgs| {
+    let asked = |args: &SourceArgs| {
         let mapping = Mapping::read(args, &config).unwrap();
-        mapping.unchecked().map(str::to_owned)
+        mapping.open_question("busybox:1")
     };
-    assert_eq!(unchecked(&args).as_deref(), Some("r.example"));
+    assert_eq!(asked(&args).unwrap(), "r.example/busybox:1");
     args.to = Some(ECR.into());
-    assert_eq!(unchecked(&args).as_deref(), Some(ECR));
+    assert_eq!(asked(&args).unwrap(), format!("{ECR}/busybox:1"));
+}
+
+/// By rule, for a registry that has said something.
+fn by_rule(answers: &[(&str, Answer)]) -> Mapping {
+    let mut mapping = Mapping {
+        registry: Some(ECR.into()),
+        rule: Some(Layout::Full),
+        ..Mapping::default()
+    };
+    let named = answers.iter().cloned();
+    mapping.learn(
+        named
+            .map(|(name, answer)| (format!("{ECR}/{name}"), answer))
+            .collect(),
+    );
+    mapping
+}
+
+fn there(digest: &str, platforms: &[&str]) -> Answer {
+    Answer::There {
+        digest: digest.into(),
+        platforms: platforms.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn what_the_registry_says_goes_before_the_rule() {
+    let missing = Answer::Missing("not found".into());
+    let mapping = by_rule(&[
+        ("a:1", there("sha256:a", &["linux/amd64"])),
+        ("b:1", missing),
+    ]);
+    assert_eq!(mapping.target("a:1"), to("a:1"));
+    let reason = "not found".to_owned();
+    assert_eq!(mapping.target("b:1"), Target::Failed { reason });
+    let unasked = Target::Mirrored {
+        to: format!("{ECR}/c:1"),
+        platforms: Vec::new(),
+    };
+    assert_eq!(mapping.target("c:1"), unasked);
+}
+
+#[test]
+fn only_what_no_record_vouches_for_is_asked() {
+    let mut silent = mirrored("silent:1", MirrorStatus::Copied);
+    if let Input::Record(Record::Mirrored(record)) = &mut silent {
+        record.platforms.clear();
+    }
+    let items = vec![
+        mirrored("known:1", MirrorStatus::Copied),
+        mirrored("later:1", MirrorStatus::Planned),
+        silent,
+    ];
+    let mut mapping = Mapping::from_input(items, None).unwrap();
+    let asked = |mapping: &Mapping, name: &str| mapping.open_question(name);
+    assert_eq!(asked(&mapping, "known:1"), None);
+    assert_eq!(asked(&mapping, "later:1"), None);
+    assert_eq!(asked(&mapping, "other:1"), None);
+    let private = format!("{ECR}/private:1");
+    assert_eq!(asked(&mapping, &private), None);
+    assert_eq!(asked(&mapping, "silent:1"), Some(format!("{ECR}/silent:1")));
+    mapping.pin();
+    assert_eq!(asked(&mapping, "known:1"), Some(format!("{ECR}/known:1")));
+    assert_eq!(asked(&mapping, &private), Some(private));
+}
+
+#[test]
+fn pinned_targets_have_the_digest_of_the_target() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let mut mapping = by_rule(&[
+        ("a:1", there(&digest, &[])),
+        ("kvisor-controller:1", there(&digest, &[])),
+    ]);
+    mapping.pin();
+    let pinned = |literal: &str| match mapping.target(literal) {
+        Target::Mirrored { to, .. } => to,
+        other => format!("{other:?}"),
+    };
+    let want = format!("{ECR}/a:1@{digest}");
+    assert_eq!(pinned("a:1"), want);
+    // Once more: pinned already, and still so when only the tag is private.
+    assert_eq!(pinned(&want), want);
+    assert_eq!(pinned(&format!("{ECR}/a:1")), want);
+    // Its scanners would be asked for under this digest.
+    let controller = format!("{ECR}/kvisor-controller:1");
+    assert_eq!(pinned("kvisor-controller:1"), controller);
+    assert!(pinned("b:1").contains("nothing says which digest"));
 }
 
 #[test]

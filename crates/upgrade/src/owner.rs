@@ -4,6 +4,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
 
+/// The operator that installs CAST AI's components.
+pub(crate) const OPERATOR: &str = "castware-operator";
+
 /// Labels and annotations that name the tool, most specific first. The value is the
 /// tool's name for the object's group (release, application).
 const MARKS: [(&str, &str); 6] = [
@@ -28,13 +31,25 @@ const MANAGERS: [(&str, &str); 6] = [
 /// The tool that manages `object`: `helm:castai-agent`, `argocd:platform`, `terraform`.
 pub(crate) fn of(object: &DynamicObject) -> Option<String> {
     let metadata = &object.metadata;
-    if value(metadata, "app.kubernetes.io/managed-by") == Some("castware-operator") {
-        return Some("castware-operator".into());
+    if value(metadata, "app.kubernetes.io/managed-by") == Some(OPERATOR) {
+        return Some(OPERATOR.into());
     }
-    MARKS
-        .iter()
-        .find_map(|(tool, key)| Some(format!("{tool}:{}", group(value(metadata, key)?))))
-        .or_else(|| manager(metadata))
+    let mark = |(tool, key): &(&'static str, &str)| Some((*tool, group(value(metadata, key)?)));
+    match MARKS.iter().find_map(mark) {
+        Some(("helm", release)) => Some(installer(metadata, release)),
+        Some((tool, name)) => Some(format!("{tool}:{name}")),
+        None => manager(metadata).map(str::to_owned),
+    }
+}
+
+/// Who ran Helm: Terraform and the operator link its library, and it writes under their
+/// names.
+fn installer(metadata: &ObjectMeta, release: &str) -> String {
+    match manager(metadata) {
+        Some(OPERATOR) => OPERATOR.into(),
+        Some("terraform") => format!("terraform:{release}"),
+        _ => format!("helm:{release}"),
+    }
 }
 
 /// The object that made this one and would put a change back: `ReplicaSet/x`.
@@ -52,7 +67,7 @@ pub(crate) fn tool(owner: &str) -> &str {
     owner.split(':').next().unwrap_or(owner)
 }
 
-fn value<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+pub(crate) fn value<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     let find = |map: &'a Option<std::collections::BTreeMap<String, String>>| map.as_ref()?.get(key);
     find(&metadata.labels)
         .or_else(|| find(&metadata.annotations))
@@ -64,7 +79,7 @@ fn group(value: &str) -> &str {
     value.split(':').next().unwrap_or(value)
 }
 
-fn manager(metadata: &ObjectMeta) -> Option<String> {
+fn manager(metadata: &ObjectMeta) -> Option<&'static str> {
     let names = || {
         metadata
             .managed_fields
@@ -75,7 +90,7 @@ fn manager(metadata: &ObjectMeta) -> Option<String> {
     MANAGERS
         .iter()
         .find(|(needle, _)| names().any(|name| name.to_lowercase().contains(needle)))
-        .map(|(_, tool)| (*tool).to_owned())
+        .map(|(_, tool)| *tool)
 }
 
 /// The tool that writes under the name `manager`.
@@ -113,6 +128,19 @@ mod tests {
             json!({"labels": {"app.kubernetes.io/managed-by": "castware-operator"}}),
             Some("castware-operator"),
         );
+        let helm = json!({"meta.helm.sh/release-name": "agent"});
+        for (manager, want) in [
+            ("helm", "helm:agent"),
+            ("terraform-provider-helm_v3.0.2_x5", "terraform:agent"),
+            ("castware-operator", "castware-operator"),
+            ("castai-cluster-controller", "helm:agent"),
+        ] {
+            let fields = json!([{"manager": "kube-controller-manager"}, {"manager": manager}]);
+            check(
+                json!({"annotations": helm, "managedFields": fields}),
+                Some(want),
+            );
+        }
         check(
             json!({"managedFields": [{"manager": "HashiCorp"}]}),
             Some("terraform"),

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    ledger,
+    components, ledger,
     plan::{Plan, Step},
     workload::Kind,
 };
@@ -35,6 +35,8 @@ pub(crate) enum On {
     Workload(Kind),
     /// The namespace itself.
     Namespace,
+    /// What castware-operator is told to install.
+    Components,
     /// Outside any namespace.
     Nodes,
     /// The ConfigMap that remembers the runs.
@@ -47,6 +49,7 @@ impl On {
     pub(crate) fn group(self) -> &'static str {
         match self {
             Self::Workload(kind) => kind.group(),
+            Self::Components => components::GROUP,
             Self::Namespace | Self::Nodes | Self::Runs | Self::ConfigMaps => "",
         }
     }
@@ -55,6 +58,7 @@ impl On {
         match self {
             Self::Workload(kind) => kind.plural(),
             Self::Namespace => "namespaces",
+            Self::Components => components::PLURAL,
             Self::Nodes => "nodes",
             Self::Runs | Self::ConfigMaps => "configmaps",
         }
@@ -65,7 +69,7 @@ impl On {
         match self {
             Self::Namespace => Some(namespace),
             Self::Runs => Some(ledger::NAME),
-            Self::Workload(_) | Self::Nodes | Self::ConfigMaps => None,
+            Self::Workload(_) | Self::Components | Self::Nodes | Self::ConfigMaps => None,
         }
     }
 
@@ -108,7 +112,7 @@ const CHANGEABLE: &[On] = &[
 ];
 
 /// The table.
-pub(crate) const GRANTS: [Grant; 12] = [
+pub(crate) const GRANTS: [Grant; 13] = [
     Grant {
         stage: Stage::Look,
         verb: "list",
@@ -129,6 +133,12 @@ pub(crate) const GRANTS: [Grant; 12] = [
         verb: "get",
         on: &[On::Namespace],
         why: "tell a mistyped namespace from an empty one",
+    },
+    Grant {
+        stage: Stage::Look,
+        verb: "list",
+        on: &[On::Components],
+        why: "find the images that castware-operator installs next (images, values)",
     },
     Grant {
         stage: Stage::Look,

@@ -177,7 +177,12 @@ impl Scene {
         self.record(image, "copied", &["linux/amd64", "linux/arm64"])
     }
 
+    /// A copy names platforms, as the mirror's records do: nobody asks the registry again.
     pub(crate) fn record(&self, image: &str, status: &str, platforms: &[&str]) -> Value {
+        let platforms = match (status, platforms) {
+            ("copied", []) => &["linux/amd64", "linux/arm64"],
+            _ => platforms,
+        };
         json!({"castlink": 1, "kind": "mirrored", "source": image, "target": self.target(image),
             "status": status, "platforms": platforms})
     }

@@ -1,0 +1,167 @@
+//! The custom resources by which castware-operator is told what to install: their values
+//! decide over the images of the next installation, whatever the workloads say now.
+
+use castlink_core::{Printer, Result};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject, GroupVersionKind},
+    discovery,
+};
+use serde_json::Value;
+
+use crate::{charts::CHARTS, client::Cluster, cluster::list, json::text};
+
+/// Where castware-operator keeps them.
+pub(crate) const GROUP: &str = "castware.cast.ai";
+pub(crate) const PLURAL: &str = "components";
+const VERSION: &str = "v1alpha1";
+
+/// Names the chart, where it is not called like the component.
+const CHART_LABEL: &str = "castware.cast.ai/helm-chart";
+
+/// One Component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Component {
+    /// Of the object.
+    pub(crate) name: String,
+    /// What it installs: the name of a chart.
+    pub(crate) chart: String,
+    /// The name of the release it makes.
+    pub(crate) release: String,
+    /// The operator only reads: others decide.
+    pub(crate) readonly: bool,
+    /// Its image overrides: the path below `spec.values`, and the reference.
+    pub(crate) images: Vec<(String, String)>,
+}
+
+impl Cluster {
+    /// The Components of the namespace; none where there is no castware-operator.
+    ///
+    /// # Errors
+    /// When the server cannot be asked. That Components may not be listed is a warning.
+    pub(crate) async fn components(&self, printer: &Printer) -> Result<Vec<Component>> {
+        let kind = GroupVersionKind::gvk(GROUP, VERSION, "Component");
+        let resource = ApiResource::from_gvk_with_plural(&kind, PLURAL);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        match list(&api).await {
+            Ok(all) => Ok(all.iter().filter_map(Component::of).collect()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
+            Err(kube::Error::Api(status)) if status.is_forbidden() => {
+                if self.has_operator().await {
+                    printer.warn(format!("{PLURAL}.{GROUP} may not be listed: what castware-operator installs next is not looked at"));
+                }
+                Ok(Vec::new())
+            }
+            Err(err) => Err(self.explain(err, &format!("listing {PLURAL}.{GROUP}"))),
+        }
+    }
+
+    /// A right is refused before the server looks whether there is such a thing.
+    async fn has_operator(&self) -> bool {
+        discovery::group(&self.client, GROUP).await.is_ok()
+    }
+}
+
+impl Component {
+    fn of(object: &DynamicObject) -> Option<Self> {
+        let spec = object.data.get("spec")?;
+        let installs = text(spec, "/component").map_or_else(|| object.name_any(), str::to_owned);
+        let label = object.labels().get(CHART_LABEL);
+        let release = text(spec, "/releaseName").filter(|name| !name.is_empty());
+        let mut images = Vec::new();
+        if let Some(values) = spec.get("values") {
+            collect(values, String::new(), &mut images);
+        }
+        Some(Self {
+            name: object.name_any(),
+            chart: label.cloned().unwrap_or_else(|| chart(&installs)),
+            release: release.map_or(installs, str::to_owned),
+            readonly: spec.get("readonly") == Some(&Value::Bool(true)),
+            images,
+        })
+    }
+}
+
+/// The operator calls some charts by their names without `castai-`.
+fn chart(component: &str) -> String {
+    let full = format!("castai-{component}");
+    match CHARTS.chart(component).is_none() && CHARTS.chart(&full).is_some() {
+        true => full,
+        false => component.to_owned(),
+    }
+}
+
+/// Maps with a repository and a tag, and whole references under `image`.
+fn collect(value: &Value, path: String, found: &mut Vec<(String, String)>) {
+    let Some(map) = value.as_object() else {
+        return;
+    };
+    let tag = text(value, "/tag").or_else(|| text(value, "/version"));
+    if let (Some(repository), Some(tag)) = (text(value, "/repository"), tag)
+        && !tag.is_empty()
+    {
+        found.push((path.clone(), format!("{repository}:{tag}")));
+    }
+    for (key, inner) in map {
+        let path = match path.as_str() {
+            "" => key.clone(),
+            path => format!("{path}.{key}"),
+        };
+        match inner.as_str() {
+            Some(image) if key == "image" && image.contains(['/', ':']) => {
+                found.push((path, image.to_owned()));
+            }
+            _ => collect(inner, path, found),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn overrides_are_found_in_the_values() {
+        let object: DynamicObject = serde_json::from_value(json!({
+            "metadata": {"name": "agent"},
+            "spec": {"component": "castai-agent", "readonly": true, "values": {
+                "image": {"repository": "r.example/agent", "tag": "v1"},
+                "clusterVPA": {"repository": "r.example/cpvpa", "version": "v0.8.4"},
+                "other": {"image": "r.example/other:2", "tag": ""},
+                "half": {"repository": "r.example/untagged"},
+            }},
+        }))
+        .unwrap();
+        let component = Component::of(&object).unwrap();
+        assert_eq!(
+            (component.chart.as_str(), component.readonly),
+            ("castai-agent", true)
+        );
+        let found: Vec<String> = component
+            .images
+            .iter()
+            .map(|(path, image)| format!("{path}={image}"))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "image=r.example/agent:v1",
+                "clusterVPA=r.example/cpvpa:v0.8.4",
+                "other.image=r.example/other:2",
+            ]
+        );
+    }
+
+    #[test]
+    fn components_are_called_like_charts_or_shorter() {
+        for (component, want) in [
+            ("castai-agent", "castai-agent"),
+            ("spot-handler", "castai-spot-handler"),
+            ("something-else", "something-else"),
+        ] {
+            assert_eq!(chart(component), want);
+        }
+    }
+}
