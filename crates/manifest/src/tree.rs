@@ -104,9 +104,23 @@ impl<'a> Tree<'a> {
     }
 
     /// The values below `id`: they lie together.
-    pub fn below(&self, id: Id) -> impl Iterator<Item = Id> {
+    fn below(&self, id: Id) -> impl Iterator<Item = Id> {
         (id + 1..self.entries.len())
             .take_while(move |below| self.entries[*below].parent >= Some(id))
+    }
+
+    /// The maps below `id` that have one of `keys`, or something merged in.
+    #[must_use]
+    pub fn maps_with(&self, id: Id, keys: &[&str]) -> Vec<Id> {
+        let named = |(key, _): &(Id, Id)| match self.text(*key) {
+            Some(text) => text == "<<" || keys.contains(&text),
+            None => false,
+        };
+        let has = |id: &Id| match &self.entries[*id].value {
+            Value::Map { pairs, .. } => pairs.iter().any(named),
+            _ => false,
+        };
+        self.below(id).filter(has).collect()
     }
 
     /// True where a value can be met by more ways than one.

@@ -160,9 +160,8 @@ impl<'t, 'a> Object<'t, 'a> {
 
 /// Everything below `root` that lists containers with images.
 fn anywhere<'t, 'a>(tree: &'t Tree<'a>, root: Cursor<'t, 'a>) -> Vec<Cursor<'t, 'a>> {
-    let maps = tree
-        .below(root.id())
-        .filter(|id| matches!(tree.entry(*id).value, Value::Map { .. }));
+    let keys = CONTAINER_LISTS.map(|(list, _)| list);
+    let maps = tree.maps_with(root.id(), &keys).into_iter();
     maps.map(|id| tree.cursor(id))
         .filter(|map| lists_containers(*map))
         .collect()
