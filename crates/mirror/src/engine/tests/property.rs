@@ -210,6 +210,7 @@ fn build(liar: &Liar, repository: &str, shape: &Shape) -> serde_json::Value {
 
 /// All servers of a world, and what is copied between them.
 struct Stage {
+    chaos: Arc<Chaos>,
     sources: Vec<Liar>,
     targets: Vec<Liar>,
     attempts: u32,
@@ -227,6 +228,7 @@ impl Stage {
         });
         let mut stage = Self {
             sources: vec![chaos.server().await, chaos.server().await],
+            chaos: chaos.clone(),
             targets: Vec::new(),
             attempts: world.attempts,
             images: Vec::new(),
@@ -328,6 +330,8 @@ async fn check(world: World) -> Result<(), TestCaseError> {
     }
     prop_assert_eq!(stage.differences(), [""; 0]);
     let writes = stage.writes();
+    // What has not failed yet would fail this run.
+    stage.chaos.requests.store(world.harms.len(), SeqCst);
     prop_assert!(stage.run().await);
     prop_assert_eq!(stage.writes(), writes);
     Ok(())
