@@ -23,10 +23,12 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// True when it wrote before `moment`: `2026-01-31 12:00:00.5`, UTC.
+    /// True when it wrote before `moment`: `2026-01-31 12:00:00.5`, UTC. The API server keeps
+    /// whole seconds: what was written within the second of `moment` may be later.
     pub(crate) fn is_before(&self, moment: &str) -> bool {
+        let second = moment.split_once('.').map_or(moment, |(second, _)| second);
         let time = self.time.as_deref().map(|time| time.replace('T', " "));
-        time.is_some_and(|time| time.trim_end_matches('Z') < moment)
+        time.is_some_and(|time| time.trim_end_matches('Z') < second)
     }
 }
 
@@ -159,6 +161,26 @@ mod tests {
         Slot::Env {
             container: "app".into(),
             name: "SCANNERS_IMAGE".into(),
+        }
+    }
+
+    #[test]
+    fn within_one_second_nothing_is_earlier() {
+        let writer = |time: &str| Writer {
+            manager: "helm".into(),
+            applies: false,
+            time: Some(time.into()),
+        };
+        for (time, before) in [
+            ("2026-01-31T11:59:59Z", true),
+            ("2026-01-31T12:00:00Z", false),
+            ("2026-01-31T12:00:01Z", false),
+        ] {
+            assert_eq!(
+                writer(time).is_before("2026-01-31 12:00:00.5"),
+                before,
+                "{time}"
+            );
         }
     }
 
