@@ -1,16 +1,16 @@
 //! The verbs `plan` and `apply`, and the sequence that `apply` and `rollback` share:
 //! preflight, journal, rollouts, verification, report.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
 use castlink_core::{Context, Exit, Result, app::Outcome, record::ChangeStatus};
 
 use crate::{
-    args::{ApplyArgs, ImageArgs, PlanArgs, Rollback, RolloutArgs, SourceArgs},
+    args::{ApplyArgs, ImageArgs, PlanArgs, SourceArgs},
     drift,
     ended::{Direction, Ended},
-    engine::Engine,
-    interrupt::{self, RESUME, Stop},
+    engine::{Engine, Execution},
+    interrupt::{self, RESUME},
     mapping::Mapping,
     notes::Notes,
     plan::{Action, Choices, Plan, Step, Trust, plan},
@@ -20,17 +20,6 @@ use crate::{
     workload::Workload,
     writers::{self, Clash},
 };
-
-/// How a plan is carried out.
-pub(crate) struct Execution<'a> {
-    pub(crate) verb: &'static str,
-    pub(crate) direction: Direction,
-    pub(crate) rollout: &'a RolloutArgs,
-    pub(crate) rollback: Rollback,
-    pub(crate) stop: &'a Stop,
-    /// Look once more, so long after the last rollout.
-    pub(crate) drift_after: Option<Duration>,
-}
 
 /// `plan`: shows what would change.
 pub(crate) async fn plan_only(args: PlanArgs, context: &Context) -> Result<Outcome> {

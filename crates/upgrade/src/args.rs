@@ -12,12 +12,17 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod available;
 mod check;
+mod drift;
+mod rbac;
 mod rewrite;
 mod values;
 
-use crate::{drift::DriftArgs, rbac::RbacArgs};
 pub(crate) use available::{AvailableArgs, IndexFrom};
 pub(crate) use check::ImageArgs;
+pub(crate) use drift::DriftArgs;
+#[cfg(test)]
+pub(crate) use rbac::Account;
+pub(crate) use rbac::{RbacArgs, Use, is_label};
 pub(crate) use rewrite::{OnUnmapped, RewriteArgs};
 pub(crate) use values::ValuesArgs;
 

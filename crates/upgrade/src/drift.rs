@@ -3,38 +3,24 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use castlink_core::{
-    Context, Exit, Printer, Result,
-    app::Outcome,
-    cli::{self, KubeArgs},
-    printer::count,
-    record::{Change, Check, CheckStatus},
-    wait,
-};
-use clap::Args;
-
 use crate::{
+    args::DriftArgs,
     client::{Cluster, FIELD_MANAGER},
-    owner, report,
-    rollback::{find, known, same_cluster},
+    owner,
+    recall::{find, known, same_cluster},
+    report,
     runs::{Place, Run},
     status,
     workload::{Id, Slot, Workload},
     writers,
 };
-
-/// Flags of `drift`.
-#[derive(Debug, Args)]
-pub(crate) struct DriftArgs {
-    /// The run: its name, its directory, or `last`; without it, whatever all runs left
-    #[arg(value_name = "RUN")]
-    run: Option<String>,
-    /// Wait so long before looking
-    #[arg(long, value_parser = cli::duration, value_name = "DURATION")]
-    after: Option<Duration>,
-    #[command(flatten)]
-    pub(crate) kube: KubeArgs,
-}
+use castlink_core::{
+    Context, Exit, Printer, Result,
+    app::Outcome,
+    printer::count,
+    record::{Change, Check, CheckStatus},
+    wait,
+};
 
 /// Compares what is there with what runs wrote; exit 3 where it is something else.
 pub(crate) async fn run(args: DriftArgs, context: &Context) -> Result<Outcome> {

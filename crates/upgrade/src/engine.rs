@@ -19,10 +19,10 @@ use futures::{StreamExt, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
-    apply::Execution,
-    args::Rollback,
+    args::{Rollback, RolloutArgs},
     client::Cluster,
     ended::{Direction, Ended, Health, error, refused},
+    interrupt::Stop,
     journal::unfinished,
     notes::Notes,
     patch::Mode,
@@ -37,6 +37,17 @@ use crate::{
     session::Session,
     workload::Id,
 };
+
+/// How a plan is carried out.
+pub(crate) struct Execution<'a> {
+    pub(crate) verb: &'static str,
+    pub(crate) direction: Direction,
+    pub(crate) rollout: &'a RolloutArgs,
+    pub(crate) rollback: Rollback,
+    pub(crate) stop: &'a Stop,
+    /// Look once more, so long after the last rollout.
+    pub(crate) drift_after: Option<Duration>,
+}
 
 /// Runs steps against one cluster.
 pub(crate) struct Engine<'a> {

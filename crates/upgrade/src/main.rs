@@ -11,6 +11,7 @@ use castlink_core::{
     app::{self, Outcome},
 };
 
+mod answers;
 mod apply;
 mod args;
 mod available;
@@ -43,6 +44,7 @@ mod pods;
 mod preflight;
 mod presence;
 mod rbac;
+mod recall;
 mod report;
 mod rewrite;
 mod rights;

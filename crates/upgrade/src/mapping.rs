@@ -15,9 +15,9 @@ use castlink_core::{
 };
 
 use crate::{
+    answers::{Answer, Answers},
     args::SourceArgs,
     pin,
-    presence::{Answer, Answers},
 };
 
 /// What is known about a reference.

@@ -19,7 +19,7 @@ use crate::{
     client::{Cluster, FIELD_MANAGER},
     plan::Replacement,
     rollout::in_place,
-    workload::{Id, ImageField, Kind, image_fields},
+    workload::{Id, ImageField, Kind, generation, image_fields},
 };
 
 /// How often a patch is built anew when somebody else wrote in between.
@@ -154,10 +154,6 @@ fn rewritten(id: &Id, object: &DynamicObject, replacements: &[Replacement]) -> O
             )
         })
     })
-}
-
-pub(crate) fn generation(object: &DynamicObject) -> i64 {
-    object.metadata.generation.unwrap_or_default()
 }
 
 /// The operations that turn `fields`, as they are now, into what `replacements` want.

@@ -18,29 +18,19 @@ use castlink_registry::{
 };
 use futures::{StreamExt, future::join_all, stream};
 
-use crate::{fixed, mapping::Mapping, session::Session, workload::Workload};
+use crate::{
+    answers::{Answer, Answers},
+    fixed,
+    mapping::Mapping,
+    session::Session,
+    workload::Workload,
+};
 
 /// Images asked about at once, at one registry.
 const AT_ONCE: usize = 16;
 
 /// Tries of one request: what cannot be reached is a warning, and not worth a minute.
 const ATTEMPTS: u32 = 2;
-
-/// What a registry said about a reference.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// It is there.
-    There {
-        digest: String,
-        /// Empty where the image does not say.
-        platforms: Vec<String>,
-    },
-    /// It is not; in the words of an error.
-    Missing(String),
-}
-
-/// Answers by reference. What could not be asked is absent.
-pub(crate) type Answers = BTreeMap<String, Answer>;
 
 /// What asking came to.
 #[derive(Debug, Default)]

@@ -1,108 +1,31 @@
 //! `rbac`: the least rights that the commands need in a cluster, from the table of
 //! rights.rs, as manifests for `kubectl apply -f -`. Asks nobody anything.
 
-use std::str::FromStr;
-
-use castlink_core::{Context, Exit, Failure, Result, app::Outcome, cli::KubeArgs};
-use clap::{Args, ValueEnum};
+use castlink_core::{Context, Exit, Failure, Result, app::Outcome};
 
 mod manifests;
 
 use manifests::{Verbs, manifests, quoted};
 
 use crate::{
+    args::{RbacArgs, Use, is_label},
     rights::{GRANTS, Grant, On, Stage},
     workload::Kind,
 };
 
-/// Flags of `rbac`.
-#[derive(Debug, Args)]
-pub(crate) struct RbacArgs {
-    /// What it is to be used for (repeat, or separate with commas)
-    #[arg(
-        long = "for",
-        value_enum,
-        value_name = "USE",
-        value_delimiter = ',',
-        default_values_t = [Use::Apply, Use::Rollback]
-    )]
-    uses: Vec<Use>,
-    /// Name of the Role and its binding; the ClusterRole for nodes adds the namespace
-    #[arg(long, value_name = "NAME", default_value = "castlink-upgrade")]
-    name: String,
-    /// Bind to this ServiceAccount: NAME, or NAMESPACE:NAME of another namespace (repeatable)
-    #[arg(long, value_name = "ACCOUNT")]
-    service_account: Vec<Account>,
-    /// Bind to this user, as the API server names it (repeatable)
-    #[arg(long, value_name = "NAME")]
-    user: Vec<String>,
-    /// Bind to this group, as an EKS access entry or aws-auth names it (repeatable)
-    #[arg(long, value_name = "NAME")]
-    group: Vec<String>,
-    /// Also for `apply --bare-pods`
-    #[arg(long)]
-    bare_pods: bool,
-    #[command(flatten)]
-    pub(crate) kube: KubeArgs,
-}
-
-/// What the rights are to be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Use {
-    /// `images`, `plan`, `status` and `drift`
-    Read,
-    /// `apply`
-    Apply,
-    /// `rollback`
-    Rollback,
-}
-
-impl Use {
-    fn stages(self) -> &'static [Stage] {
-        match self {
-            Self::Read => &[Stage::Look, Stage::Recall],
-            Self::Apply | Self::Rollback => &[
-                Stage::Look,
-                Stage::Patch,
-                Stage::Follow,
-                Stage::Unblock,
-                Stage::Recall,
-                Stage::Note,
-            ],
-        }
+/// The stages of a run that a use goes through.
+fn stages(uses: Use) -> &'static [Stage] {
+    match uses {
+        Use::Read => &[Stage::Look, Stage::Recall],
+        Use::Apply | Use::Rollback => &[
+            Stage::Look,
+            Stage::Patch,
+            Stage::Follow,
+            Stage::Unblock,
+            Stage::Recall,
+            Stage::Note,
+        ],
     }
-}
-
-/// `NAME` or `NAMESPACE:NAME`, as kubectl writes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Account {
-    namespace: Option<String>,
-    name: String,
-}
-
-impl FromStr for Account {
-    type Err = Failure;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let (namespace, name) = match text.split_once(':') {
-            Some((namespace, name)) => (Some(namespace), name),
-            None => (None, text),
-        };
-        let all = namespace.into_iter().chain([name]);
-        if all.into_iter().any(|part| !is_label(part)) {
-            return Err(Failure::usage("write NAME or NAMESPACE:NAME"));
-        }
-        Ok(Self {
-            namespace: namespace.map(str::to_owned),
-            name: name.to_owned(),
-        })
-    }
-}
-
-/// Letters, digits, dashes and dots: what names of accounts and roles are made of.
-fn is_label(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-    !text.is_empty() && text.chars().all(inner)
 }
 
 /// Prints the manifests; why each right is in them with `-v`.
@@ -132,7 +55,7 @@ pub(crate) fn run(args: &RbacArgs, context: &Context) -> Result<Outcome> {
 }
 
 fn grants(args: &RbacArgs) -> impl Iterator<Item = &'static Grant> {
-    let wanted = |stage| args.uses.iter().any(|one| one.stages().contains(&stage));
+    let wanted = |stage| args.uses.iter().any(|one| stages(*one).contains(&stage));
     GRANTS.iter().filter(move |grant| wanted(grant.stage))
 }
 
@@ -285,7 +208,7 @@ subjects:
             assert_eq!(text.matches(line).count(), 2, "{line}: {text}");
         }
         for wrong in ["", "a:", "a b", "A", "a:b:c"] {
-            assert!(wrong.parse::<Account>().is_err(), "{wrong}");
+            assert!(wrong.parse::<crate::args::Account>().is_err(), "{wrong}");
         }
     }
 }

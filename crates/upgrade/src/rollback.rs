@@ -5,22 +5,24 @@
 use std::collections::BTreeMap;
 
 use castlink_core::{
-    Context, Exit, Failure, Printer, Result,
+    Context, Exit, Failure, Result,
     app::Outcome,
     printer::{Output, table},
     record::{Change, ChangeStatus, Record},
 };
 
 use crate::{
-    apply::{Execution, execute},
+    apply::execute,
     args::{self, RollbackArgs},
     client::Cluster,
     cluster::Observed,
     ended::Direction,
+    engine::Execution,
     interrupt::{self, Stop},
     lock,
     plan::{Action, Plan, Replacement, Step, in_place},
-    runs::{Place, Run},
+    recall::{find, not_asked, same_cluster},
+    runs::Run,
     session::Session,
     workload::{Id, Slot, Workload},
 };
@@ -64,50 +66,6 @@ async fn take_back(
         drift_after: None,
     };
     execute(&session, plan, &execution).await
-}
-
-/// The run of that name, remembered by this host or by the namespace.
-pub(crate) async fn find(name: &str, context: &Context) -> Result<Run> {
-    if let Some(run) = Run::in_directory(name) {
-        return run;
-    }
-    let here = Cluster::connect(&context.config.kube, &context.printer).await?;
-    Run::find(&known(&here, &context.printer).await?, name, &here)
-}
-
-/// The runs that this host or the namespace remembers, oldest first.
-pub(crate) async fn known(here: &Cluster, printer: &Printer) -> Result<Vec<Run>> {
-    let noted = match lock::runs(here).await {
-        Ok(noted) => noted,
-        Err(failure) => {
-            not_asked(&failure, printer);
-            Vec::new()
-        }
-    };
-    Ok(Run::merged(Run::all()?, noted))
-}
-
-fn not_asked(failure: &Failure, printer: &Printer) {
-    printer.warn(format!(
-        "only the runs of this host are known: {}",
-        failure.one_line()
-    ));
-}
-
-/// Journals name workloads, and other clusters have workloads of the same names. What the
-/// cluster itself remembers is of this cluster, by whatever name it was reached.
-pub(crate) fn same_cluster(run: &Run, here: &Cluster) -> Result<()> {
-    if run.place != Place::Host || run.header.server == here.server {
-        return Ok(());
-    }
-    Err(Failure::usage(format!(
-        "run {} was made on {}, but context {} is {}",
-        run.name, run.header.server, here.context, here.server
-    ))
-    .hint(format!(
-        "choose the cluster with --context (it was {} then)",
-        run.header.context
-    )))
 }
 
 /// The steps that restore what `changes` recorded, given the workloads as they are.

@@ -16,6 +16,8 @@ use crate::{
     places::{self, Place},
 };
 
+pub(crate) use crate::places::Slot;
+
 /// Kinds whose pods or templates are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
@@ -139,58 +141,6 @@ impl FromStr for Id {
     }
 }
 
-/// Which part of a pod spec holds the reference. Names, not indexes: they survive
-/// re-ordering, and a journal can be read back with them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Slot {
-    Container(String),
-    Init(String),
-    Ephemeral(String),
-    Volume(String),
-    Env { container: String, name: String },
-}
-
-impl Slot {
-    /// The name for a change record: `container agent image`.
-    pub(crate) fn field(&self) -> String {
-        match self {
-            Self::Env { .. } => self.to_string(),
-            _ => format!("{self} image"),
-        }
-    }
-
-    /// Reads back what [`Slot::field`] wrote.
-    pub(crate) fn from_field(text: &str) -> Option<Self> {
-        if let Some(rest) = text.strip_prefix("env ") {
-            let (name, container) = rest.split_once(" of container ")?;
-            return Some(Self::Env {
-                container: container.into(),
-                name: name.into(),
-            });
-        }
-        let text = text.strip_suffix(" image")?;
-        let slot = |prefix: &str, make: fn(String) -> Self| {
-            Some(make(text.strip_prefix(prefix)?.to_owned()))
-        };
-        slot("init container ", Self::Init)
-            .or_else(|| slot("ephemeral container ", Self::Ephemeral))
-            .or_else(|| slot("container ", Self::Container))
-            .or_else(|| slot("volume ", Self::Volume))
-    }
-}
-
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Container(name) => write!(f, "container {name}"),
-            Self::Init(name) => write!(f, "init container {name}"),
-            Self::Ephemeral(name) => write!(f, "ephemeral container {name}"),
-            Self::Volume(name) => write!(f, "volume {name}"),
-            Self::Env { container, name } => write!(f, "env {name} of container {container}"),
-        }
-    }
-}
-
 /// One reference in an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageField {
@@ -253,6 +203,11 @@ impl Workload {
         let annotations = self.object.metadata.annotations.as_ref();
         annotations.is_some_and(|all| all.contains_key("kubernetes.io/config.mirror"))
     }
+}
+
+/// How often the specification of `object` has been changed.
+pub(crate) fn generation(object: &DynamicObject) -> i64 {
+    object.metadata.generation.unwrap_or_default()
 }
 
 /// Every image reference in `object`, the body of a resource of `kind`.

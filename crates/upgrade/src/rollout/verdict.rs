@@ -19,9 +19,8 @@ use super::{
 use crate::{
     json::text,
     nodes::{self, Nodes},
-    patch::generation,
     pods::PodView,
-    workload::{Id, Kind, Slot, Workload, image_fields},
+    workload::{Id, Kind, Slot, Workload, generation, image_fields},
 };
 
 /// What is known about one rollout at one moment.
