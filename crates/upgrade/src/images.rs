@@ -138,7 +138,7 @@ fn images(seen: &Observed, components: &[Component]) -> Vec<Image> {
 
 /// The image that the one in `field` starts at run time: kvisor's controller makes Jobs of
 /// its scanners, unless a variable says of what.
-fn derived(workload: &Workload, field: &ImageField) -> Option<String> {
+pub(crate) fn derived(workload: &Workload, field: &ImageField) -> Option<String> {
     let told = workload
         .fields
         .iter()

@@ -10,8 +10,10 @@ use castlink_core::{
 use crate::{
     args::StatusArgs,
     cluster::Observed,
-    fixed,
+    components::Component,
+    fixed, images,
     mapping::is_private,
+    owner,
     pods::PodView,
     rollout::cause,
     session::Session,
@@ -25,7 +27,9 @@ pub(crate) async fn run(args: StatusArgs, context: &Context) -> Result<Outcome> 
         only: args.to,
         also: context.config.mirror.to.clone(),
     };
-    let checks = checks(&session.seen, &private);
+    let components = session.cluster.components(session.printer()).await?;
+    let mut checks = checks(&session.seen, &private);
+    checks.extend(components.iter().filter_map(|one| installs(one, &private)));
     let printer = session.printer();
     print(&checks, printer);
     let failed = checks
@@ -138,7 +142,12 @@ fn template(workload: &Workload, private: &Private) -> Check {
     };
     let texts: Vec<String> = public
         .iter()
-        .map(|(field, objection)| format!("{} {objection}", field.slot))
+        .map(
+            |(field, objection)| match images::derived(workload, field) {
+                Some(started) => format!("{} {objection}, and starts {started}", field.slot),
+                None => format!("{} {objection}", field.slot),
+            },
+        )
         .collect();
     Check {
         id: "upgrade.template".into(),
@@ -151,6 +160,33 @@ fn template(workload: &Workload, private: &Private) -> Check {
         },
         hint,
     }
+}
+
+/// What castware-operator installs next, whatever runs now; nothing when its values name no
+/// image. With `readonly` others install.
+fn installs(component: &Component, private: &Private) -> Option<Check> {
+    let images = &component.images;
+    let public: Vec<String> = images
+        .iter()
+        .filter_map(|(path, image)| Some(format!("value {path} {}", private.objection(image)?)))
+        .collect();
+    let status = match (public.is_empty(), component.readonly) {
+        (true, _) => CheckStatus::Ok,
+        (false, true) => CheckStatus::Warn,
+        (false, false) => CheckStatus::Fail,
+    };
+    (!images.is_empty()).then(|| Check {
+        id: "upgrade.component".into(),
+        status,
+        subject: format!("Component/{}", component.name),
+        detail: if public.is_empty() {
+            "every image in its values is private".into()
+        } else {
+            format!("{} (owner {})", public.join(", "), owner::OPERATOR)
+        },
+        hint: (status != CheckStatus::Ok)
+            .then(|| "castlink-upgrade values prints what to set in its spec.values".into()),
+    })
 }
 
 /// What a public reference means, and what to do about it. A Job does not pull again.
@@ -270,6 +306,33 @@ mod tests {
             ]
         );
         assert_eq!(found(Some("other.example"))[0], check("template", Fail));
+    }
+
+    #[test]
+    fn what_the_operator_installs_next_counts() {
+        let private = Private {
+            only: Some("r.example".into()),
+            also: None,
+        };
+        let component = |readonly, image: &str| Component {
+            name: "agent".into(),
+            chart: "castai-agent".into(),
+            readonly,
+            images: vec![("image".into(), image.into())],
+        };
+        for (readonly, image, want) in [
+            (false, "r.example/agent:1", CheckStatus::Ok),
+            (false, "agent:1", CheckStatus::Fail),
+            (true, "agent:1", CheckStatus::Warn),
+        ] {
+            let check = installs(&component(readonly, image), &private).unwrap();
+            assert_eq!(check.status, want, "{check:?}");
+        }
+        let empty = Component {
+            images: Vec::new(),
+            ..component(false, "")
+        };
+        assert_eq!(installs(&empty, &private), None);
     }
 
     #[test]
