@@ -317,6 +317,7 @@ mod tests {
         let component = |readonly, image: &str| Component {
             name: "agent".into(),
             chart: "castai-agent".into(),
+            release: "castai-agent".into(),
             readonly,
             images: vec![("image".into(), image.into())],
         };
