@@ -18,6 +18,7 @@ use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::{ACCOUNT, GOOD, SOON, Scene, cannot_pull, first_image, ready};
+use crate::values::define_components;
 
 /// A kubeconfig of the service account `name`, which has the rights that `rbac` prints with
 /// `flags` and no others.
@@ -176,6 +177,7 @@ fn expanded(rule: &PolicyRule) -> Vec<String> {
 #[tokio::test]
 async fn the_role_grants_what_whole_runs_ask_for_and_no_more() -> Result<()> {
     let scene = Scene::with_rights("exact-role", &["--bare-pods"]).await?;
+    define_components(&scene).await?;
     scene.create("Deployment", "web", 1, GOOD).await?;
     scene.create("DaemonSet", "everywhere", 0, GOOD).await?;
     // Its first pod cannot start, so it has to be deleted once the reference is right.

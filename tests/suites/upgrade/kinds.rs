@@ -7,6 +7,7 @@ use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::{GOOD, NOWHERE, SLOW, SOON, Scene, change, first_image, ready};
+use crate::values::{create_component, define_components};
 
 /// The one merge patch on one object.
 async fn merge(scene: &Scene, kind: &str, name: &str, patch: Value) -> Result<DynamicObject> {
@@ -298,14 +299,12 @@ async fn node_uid(scene: &Scene, name: &str) -> Result<String> {
 async fn the_owner_is_patched_and_not_what_it_makes() -> Result<()> {
     let scene = Scene::new("owned").await?;
     scene.create("Deployment", "maker", 0, GOOD).await?;
-    let maker = scene
-        .api("Deployment")
-        .get("maker")
-        .await?
-        .metadata
-        .uid
-        .unwrap_or_default();
-    let owner = json!([{"apiVersion": "castware.cast.ai/v1alpha1", "kind": "Component", "name": "agent", "uid": maker, "controller": true}]);
+    // A real one: what belongs to an object that is not there is collected as garbage.
+    define_components(&scene).await?;
+    let maker = json!({"apiVersion": "castware.cast.ai/v1alpha1", "kind": "Component",
+        "metadata": {"name": "agent"}, "spec": {}});
+    let uid = create_component(&scene, maker).await?;
+    let owner = json!([{"apiVersion": "castware.cast.ai/v1alpha1", "kind": "Component", "name": "agent", "uid": uid, "controller": true}]);
     let labels = json!({"app": "made"});
     let made = json!({"replicas": 0, "selector": {"matchLabels": labels}, "template": {
         "metadata": {"labels": labels}, "spec": {"containers": [{"name": "app", "image": GOOD}]}}});

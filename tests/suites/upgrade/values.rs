@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use castlink_tests::process::wait_until;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{DynamicObject, PostParams};
+use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -82,30 +82,41 @@ async fn every_release_is_a_document_and_every_value_a_record() -> Result<()> {
     Ok(())
 }
 
-/// The operator's custom resource, as its chart defines it, in short.
-async fn define_components(scene: &Scene) -> Result<()> {
+/// The operator's custom resource, as its chart defines it, in short; waits until it is
+/// served. Several scenes need it, and it is the cluster's.
+pub(crate) async fn define_components(scene: &Scene) -> Result<()> {
     let definition = json!({"metadata": {"name": "components.castware.cast.ai"}, "spec": {
         "group": "castware.cast.ai", "scope": "Namespaced",
         "names": {"plural": "components", "singular": "component", "kind": "Component", "listKind": "ComponentList"},
         "versions": [{"name": "v1alpha1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
             "type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}});
     let api: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
-    api.create(&PostParams::default(), &serde_json::from_value(definition)?)
-        .await?;
+    let definition = serde_json::from_value(definition)?;
+    match api.create(&PostParams::default(), &definition).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        other => drop(other?),
+    }
+    let components = components(scene);
+    wait_until("the custom resource", SOON, async || {
+        Ok(components.list(&ListParams::default()).await?)
+    })
+    .await?;
     Ok(())
 }
 
-async fn create_component(scene: &Scene, object: Value) -> Result<()> {
+fn components(scene: &Scene) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("castware.cast.ai", "v1alpha1", "Component");
     let resource = ApiResource::from_gvk(&kind);
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(scene.client.clone(), &scene.namespace, &resource);
-    let object: DynamicObject = serde_json::from_value(object)?;
-    wait_until("the custom resource", SOON, async || {
-        api.create(&PostParams::default(), &object).await?;
-        Ok(())
-    })
-    .await
+    Api::namespaced_with(scene.client.clone(), &scene.namespace, &resource)
+}
+
+/// Creates a Component; its uid.
+pub(crate) async fn create_component(scene: &Scene, object: Value) -> Result<String> {
+    let object = serde_json::from_value(object)?;
+    let made = components(scene)
+        .create(&PostParams::default(), &object)
+        .await?;
+    made.metadata.uid.context("no uid")
 }
 
 #[tokio::test]
@@ -142,6 +153,9 @@ async fn components_of_the_operator_use_images_and_take_values() -> Result<()> {
         running["owners"]["Deployment/castai-agent"],
         "castware-operator"
     );
+    let status = scene.upgrade(&["status"])?.run().await?.expect_code(3)?;
+    let installs = format!("Component/agent: value image is {next} (owner castware-operator)");
+    ensure!(status.stdout.contains(&installs), "{status}");
     let (text, patch) = values(&scene, "castai-agent").await?;
     let repository = &patch["spec"]["values"]["image"]["repository"];
     assert_eq!(
