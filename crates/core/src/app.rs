@@ -9,7 +9,6 @@ use crate::{
     Exit, Failure, Printer, Result,
     cli::{Output, OutputArgs},
     config::{Config, Loaded},
-    memory,
     record::{Record, Summary},
 };
 
@@ -87,7 +86,6 @@ impl Outcome {
 
 /// Parses the command line, runs `body`, and reports how it ended.
 pub fn run<C: Command>(body: impl AsyncFnOnce(C, Context) -> Result<Outcome>) -> ExitCode {
-    memory::one_arena();
     let command = C::parse();
     let printer = printer(&command);
     let start = Instant::now();

@@ -15,7 +15,7 @@ pub mod error;
 pub mod exit;
 pub mod input;
 pub mod lock;
-mod memory;
+pub mod memory;
 pub mod prices;
 pub mod printer;
 pub mod progress;

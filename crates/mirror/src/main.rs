@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use castlink_core::{
     Context, Result,
     app::{self, Outcome},
+    memory,
 };
 use castlink_registry::{self as registry, content, digest, ecr, place};
 
@@ -44,6 +45,7 @@ mod verify;
 mod liar;
 
 fn main() -> ExitCode {
+    memory::one_arena();
     app::run(run)
 }
 
