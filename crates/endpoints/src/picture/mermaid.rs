@@ -27,14 +27,15 @@ pub(super) fn draw(picture: &Picture) -> String {
 /// Side by side, by links that are not drawn; what is not linked stands one below the other.
 fn zones(picture: &Picture) -> String {
     let mut out = String::from("    subgraph zones[\"subnets\"]\n      direction LR\n");
+    let mut numbers = 0..;
     for (index, zone) in picture.zones.iter().enumerate() {
         let title = format!("{} {}", zone.name, zone.id);
         let title = label(&[title.trim()]);
         out.push_str(&format!(
             "      subgraph z{index}[{title}]\n        direction LR\n"
         ));
-        for place in &zone.subnets {
-            out.push_str(&format!("        {}\n", subnet(picture, place)));
+        for (place, number) in zone.subnets.iter().zip(&mut numbers) {
+            out.push_str(&format!("        {}\n", subnet(number, place)));
         }
         out.push_str("      end\n");
     }
@@ -60,13 +61,13 @@ const CLASSES: &str = "  classDef good stroke:#1a7f37,stroke-width:2px
   classDef plain stroke:#8c959f
 ";
 
-fn subnet(picture: &Picture, place: &Place) -> String {
+fn subnet(number: usize, place: &Place) -> String {
     let mark = if place.tagged { "tagged" } else { "not tagged" };
     let public = if place.public { ", public" } else { "" };
     let last = format!("{mark}{public}");
     let text = label(&[&place.name, &place.id, &place.cidr, &last]);
     let class = if place.tagged { "good" } else { "plain" };
-    format!("{}[{text}]:::{class}", id_of(picture, &place.id))
+    format!("s{number}[{text}]:::{class}")
 }
 
 fn endpoint(picture: &Picture, index: usize, one: &Drawn) -> String {
@@ -105,13 +106,6 @@ fn zones_where(
         [] => String::new(),
         names => format!("{what} {}", names.join(" ")),
     }
-}
-
-/// The identifier of a subnet: its place in the picture.
-fn id_of(picture: &Picture, subnet: &str) -> String {
-    let mut all = picture.zones.iter().flat_map(|zone| &zone.subnets);
-    let place = all.position(|place| place.id == subnet).unwrap_or_default();
-    format!("s{place}")
 }
 
 /// A quoted label of several lines; empty ones are left out.
