@@ -15,7 +15,6 @@ pub mod error;
 pub mod exit;
 pub mod input;
 pub mod lock;
-pub mod memory;
 pub mod prices;
 pub mod printer;
 pub mod progress;

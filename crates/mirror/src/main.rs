@@ -13,7 +13,6 @@ use std::process::ExitCode;
 use castlink_core::{
     Context, Result,
     app::{self, Outcome},
-    memory,
 };
 use castlink_registry::{self as registry, content, digest, ecr, place};
 
@@ -25,6 +24,7 @@ mod filter;
 mod iam;
 mod input;
 mod lock;
+mod memory;
 mod observe;
 mod plan;
 mod platform;

@@ -7,7 +7,7 @@
 /// once they would wait for each other: for programs that mostly move buffers.
 ///
 /// To be called before any thread is started.
-pub fn one_arena() {
+pub(crate) fn one_arena() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "glibc offers no safe way")]
     // SAFETY: no other thread runs yet; the arguments are numbers, and a refusal changes nothing.
