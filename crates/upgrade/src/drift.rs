@@ -25,11 +25,11 @@ use castlink_core::{
 /// Compares what is there with what runs wrote; exit 3 where it is something else.
 pub(crate) async fn run(args: DriftArgs, context: &Context) -> Result<Outcome> {
     let mut here = Cluster::connect(&context.config.kube, &context.printer).await?;
-    let runs = runs(args.run.as_deref(), &here, context).await?;
+    let printer = &context.printer;
+    let runs = runs(args.run.as_deref(), &here, printer).await?;
     if let Some(run) = runs.first() {
         here.namespace.clone_from(&run.header.namespace);
     }
-    let printer = &context.printer;
     if let Some(after) = args.after {
         pause(after, printer).await;
     }
@@ -58,13 +58,13 @@ pub(crate) async fn run(args: DriftArgs, context: &Context) -> Result<Outcome> {
 }
 
 /// The run called `name`, or all of the namespace, oldest first.
-async fn runs(name: Option<&str>, here: &Cluster, context: &Context) -> Result<Vec<Run>> {
+async fn runs(name: Option<&str>, here: &Cluster, printer: &Printer) -> Result<Vec<Run>> {
     if let Some(name) = name {
-        let run = find(name, context).await?;
+        let run = find(name, here, printer).await?;
         same_cluster(&run, here)?;
         return Ok(vec![run]);
     }
-    let known = known(here, &context.printer).await?;
+    let known = known(here, printer).await?;
     // Without a single one there is nothing to compare, which it says.
     Run::find(&known, "last", here)?;
     let ours =

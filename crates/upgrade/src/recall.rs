@@ -1,6 +1,6 @@
 //! Runs by their names, as this host and the cluster remember them together.
 
-use castlink_core::{Context, Failure, Printer, Result};
+use castlink_core::{Failure, Printer, Result};
 
 use crate::{
     client::Cluster,
@@ -9,12 +9,11 @@ use crate::{
 };
 
 /// The run of that name, remembered by this host or by the namespace.
-pub(crate) async fn find(name: &str, context: &Context) -> Result<Run> {
-    if let Some(run) = Run::in_directory(name) {
-        return run;
+pub(crate) async fn find(name: &str, here: &Cluster, printer: &Printer) -> Result<Run> {
+    match Run::in_directory(name) {
+        Some(run) => run,
+        None => Run::find(&known(here, printer).await?, name, here),
     }
-    let here = Cluster::connect(&context.config.kube, &context.printer).await?;
-    Run::find(&known(&here, &context.printer).await?, name, &here)
 }
 
 /// The runs that this host or the namespace remembers, oldest first.

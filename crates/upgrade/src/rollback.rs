@@ -19,9 +19,8 @@ use crate::{
     ended::Direction,
     engine::Execution,
     interrupt::{self, Stop},
-    lock,
     plan::{Action, Plan, Replacement, Step, in_place},
-    recall::{find, not_asked, same_cluster},
+    recall::{find, known, not_asked, same_cluster},
     runs::Run,
     session::Session,
     workload::{Id, Slot, Workload},
@@ -44,17 +43,12 @@ async fn take_back(
     stop: &Stop,
 ) -> Result<Outcome> {
     let prepare = async {
-        let run = find(name, context).await?;
-        let mut context = context.clone();
-        context
-            .config
-            .kube
-            .namespace
-            .clone_from(&run.header.namespace);
-        Ok((run, context))
+        let mut here = Cluster::connect(&context.config.kube, &context.printer).await?;
+        let run = find(name, &here, &context.printer).await?;
+        here.namespace.clone_from(&run.header.namespace);
+        Ok((run, Session::with(context, here).await?))
     };
-    let (run, context) = stop.or(prepare).await?;
-    let session = stop.or(Session::open(&context)).await?;
+    let (run, session) = stop.or(prepare).await?;
     same_cluster(&run, &session.cluster)?;
     let plan = plan(&run.intended(), &session.seen)?;
     let execution = Execution {
@@ -156,8 +150,19 @@ fn action(
     }
 }
 
+/// The runs to choose from: those of this host where no cluster can be reached.
+async fn remembered(context: &Context) -> Result<Vec<Run>> {
+    match Cluster::connect(&context.config.kube, &context.printer).await {
+        Ok(here) => known(&here, &context.printer).await,
+        Err(failure) => {
+            not_asked(&failure, &context.printer);
+            Ok(Run::merged(Run::all()?, Vec::new()))
+        }
+    }
+}
+
 async fn list(context: &Context) -> Result<Outcome> {
-    let runs = Run::merged(Run::all()?, noted(context).await);
+    let runs = remembered(context).await?;
     if runs.is_empty() {
         context.printer.note("no runs yet");
     }
@@ -184,18 +189,6 @@ async fn list(context: &Context) -> Result<Outcome> {
         context.printer.record(&Record::Change(change));
     }
     Ok(Outcome::from(Exit::Done).count("runs", runs.len() as u64))
-}
-
-/// The runs that the namespace remembers; none, with a word about it, when it cannot be asked.
-async fn noted(context: &Context) -> Vec<Run> {
-    let ask = async {
-        let here = Cluster::connect(&context.config.kube, &context.printer).await?;
-        lock::runs(&here).await
-    };
-    ask.await.unwrap_or_else(|failure| {
-        not_asked(&failure, &context.printer);
-        Vec::new()
-    })
 }
 
 fn row(run: &Run) -> Vec<String> {

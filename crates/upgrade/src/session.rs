@@ -15,6 +15,11 @@ impl<'a> Session<'a> {
     /// Connects and looks.
     pub(crate) async fn open(context: &'a Context) -> Result<Self> {
         let cluster = Cluster::connect(&context.config.kube, &context.printer).await?;
+        Self::with(context, cluster).await
+    }
+
+    /// Looks at the namespace of a cluster that is connected.
+    pub(crate) async fn with(context: &'a Context, cluster: Cluster) -> Result<Self> {
         let seen = cluster.observe(&context.printer).await?;
         Ok(Self {
             context,
