@@ -267,10 +267,7 @@ async fn a_stateful_set_needs_the_right_to_delete_pods() -> Result<()> {
     }
     let sets = scene.api("StatefulSet");
     sets.delete("db", &DeleteParams::default()).await?;
-    scene
-        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
-        .await?
-        .expect_code(0)?;
+    scene.apply_good().await?;
     assert_eq!(scene.image("Deployment", "web").await?, scene.target(GOOD));
     Ok(())
 }

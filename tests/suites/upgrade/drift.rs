@@ -20,16 +20,19 @@ async fn put_back(scene: &Scene, name: &str, image: &str) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn what_was_put_back_is_told_with_who_and_when() -> Result<()> {
-    let scene = Scene::new("drifting").await?;
+/// Two Deployments, both pointed at the ECR.
+async fn upgraded(namespace: &str) -> Result<Scene> {
+    let scene = Scene::new(namespace).await?;
     for name in ["stays", "drifts"] {
         scene.create("Deployment", name, 0, GOOD).await?;
     }
-    scene
-        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
-        .await?
-        .expect_code(0)?;
+    scene.apply_good().await?;
+    Ok(scene)
+}
+
+#[tokio::test]
+async fn what_was_put_back_is_told_with_who_and_when() -> Result<()> {
+    let scene = upgraded("drifting").await?;
     let still = scene.upgrade(&["drift"])?.run().await?.expect_code(0)?;
     ensure!(
         still.stdout.contains("0 of 2 references changed"),
@@ -59,10 +62,7 @@ async fn what_was_put_back_is_told_with_who_and_when() -> Result<()> {
     );
 
     // Running the upgrade again puts it right; it changes one of them, and both count.
-    scene
-        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
-        .await?
-        .expect_code(0)?;
+    scene.apply_good().await?;
     let all = scene.upgrade(&["drift"])?.run().await?.expect_code(0)?;
     ensure!(all.stdout.contains("0 of 2 references changed"), "{all}");
     ensure!(all.stdout.contains("since 2 runs"), "{all}");
@@ -89,10 +89,7 @@ async fn an_old_manifest_that_is_applied_again_is_drift() -> Result<()> {
         applied.expect_code(0)
     };
     kubectl().await?;
-    scene
-        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
-        .await?
-        .expect_code(0)?;
+    scene.apply_good().await?;
     kubectl().await?;
     let drift = scene.upgrade(&["drift"])?.run().await?.expect_code(3)?;
     ensure!(
@@ -109,10 +106,7 @@ async fn an_old_manifest_that_is_applied_again_is_drift() -> Result<()> {
 async fn a_rollback_is_no_drift() -> Result<()> {
     let scene = Scene::new("taken-back").await?;
     scene.create("Deployment", "web", 0, GOOD).await?;
-    scene
-        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
-        .await?
-        .expect_code(0)?;
+    scene.apply_good().await?;
     scene
         .upgrade(&["rollback", "last"])?
         .run()
@@ -168,14 +162,7 @@ async fn apply_looks_again_after_a_while() -> Result<()> {
 /// A CI job that looks every day has no journal of the host that upgraded.
 #[tokio::test]
 async fn another_host_sees_the_same_drift() -> Result<()> {
-    let scene = Scene::new("drift-elsewhere").await?;
-    for name in ["stays", "drifts"] {
-        scene.create("Deployment", name, 0, GOOD).await?;
-    }
-    scene
-        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
-        .await?
-        .expect_code(0)?;
+    let scene = upgraded("drift-elsewhere").await?;
     let elsewhere = scene.path("another-host").display().to_string();
     let drift = async || {
         let drift = scene.upgrade(&["drift"])?;

@@ -13,7 +13,7 @@ use castlink_tests::products::{Outcome, Product};
 use castlink_tests::stack::{Options, Seeds, Stack};
 use castlink_tests::{namespace, seed};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Api, DynamicObject, ListParams, PostParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -170,6 +170,26 @@ impl Scene {
         let gate = ApiGate::start(plane, "admin", Some("system:masters")).await?;
         let kubeconfig = gate.kubeconfig(self.stack.dir())?.display().to_string();
         Ok((gate, kubeconfig))
+    }
+
+    /// `apply -` of [`GOOD`], which must succeed; nothing is watched afterwards.
+    pub(crate) async fn apply_good(&self) -> Result<Outcome> {
+        let records = [self.copied(GOOD)];
+        self.apply(&records, &["--soak", "0s"])
+            .await?
+            .expect_code(0)
+    }
+
+    /// What the API server would make of a Deployment with another template: how one sees
+    /// that an admission policy is in force.
+    pub(crate) async fn probe(&self, name: &str) -> kube::Result<DynamicObject> {
+        let dry = PatchParams {
+            dry_run: true,
+            ..PatchParams::default()
+        };
+        let patch = json!({"spec": {"template": {"metadata": {"labels": {"probe": "x"}}}}});
+        let api = self.api("Deployment");
+        api.patch(name, &dry, &Patch::Merge(patch)).await
     }
 
     /// A record that says that `image` is in the ECR.

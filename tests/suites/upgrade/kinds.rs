@@ -130,10 +130,7 @@ async fn a_disruption_budget_does_not_stop_a_rollout() -> Result<()> {
     api.create(&PostParams::default(), &serde_json::from_value(budget)?)
         .await?;
     merge(&scene, "Deployment", "web", template_image(GOOD)).await?;
-    scene
-        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
-        .await?
-        .expect_code(0)?;
+    scene.apply_good().await?;
     let target = scene.target(GOOD);
     scene
         .pods_until(2, |pod| ready(pod) && first_image(pod) == target)
@@ -352,10 +349,7 @@ async fn replica_sets_without_an_owner_are_patched() -> Result<()> {
         .create("Deployment", "web", 0, &scene.target(GOOD))
         .await?;
     scene.create_controller("older", GOOD).await?;
-    let outcome = scene
-        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
-        .await?
-        .expect_code(0)?;
+    let outcome = scene.apply_good().await?;
     for (kind, name) in [("ReplicaSet", "alone"), ("ReplicationController", "older")] {
         assert_eq!(scene.image(kind, name).await?, scene.target(GOOD));
         ensure!(

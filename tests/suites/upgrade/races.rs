@@ -234,16 +234,8 @@ async fn rewrite_images(scene: &Scene) -> Result<()> {
     bindings
         .create(&PostParams::default(), &serde_json::from_value(binding)?)
         .await?;
-    let probe = PatchParams {
-        dry_run: true,
-        ..PatchParams::default()
-    };
     wait_until("the policy", SOON, async || {
-        let patch = json!({"spec": {"template": {"metadata": {"labels": {"probe": "x"}}}}});
-        let answer = scene
-            .api("Deployment")
-            .patch("web", &probe, &Patch::Merge(patch))
-            .await?;
+        let answer = scene.probe("web").await?;
         let image = answer
             .data
             .pointer("/spec/template/spec/containers/0/image")
@@ -284,10 +276,7 @@ async fn a_server_side_owner_is_warned_of_and_conflicts_later() -> Result<()> {
     ] {
         ensure!(plan.stderr.contains(text), "{text}: {plan}");
     }
-    scene
-        .apply(&[scene.copied(GOOD)], &["--soak", "0s"])
-        .await?
-        .expect_code(0)?;
+    scene.apply_good().await?;
     let again = api
         .patch("web", &argocd, &Patch::Apply(manifest(GOOD)))
         .await;
