@@ -36,6 +36,15 @@ pub fn read_stdin() -> Result<Vec<Input>> {
     read(stdin.lock())
 }
 
+/// [`read_stdin`], with an ear for signals meanwhile: whoever writes may take its time.
+///
+/// # Errors
+/// As [`read_stdin`].
+pub async fn stdin() -> Result<Vec<Input>> {
+    let read = tokio::task::spawn_blocking(read_stdin).await;
+    read.unwrap_or_else(|error| Err(Failure::failed("reading stdin ended early").because(error)))
+}
+
 /// Reads all lines of `input`; see [`read_stdin`].
 ///
 /// # Errors

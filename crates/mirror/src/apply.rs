@@ -56,8 +56,8 @@ impl World {
     ///
     /// # Errors
     /// Exit 2: no target, malformed references, unusable settings.
-    pub(crate) fn new(images: &Images, context: &Context) -> Result<Self> {
-        let requests = input::asked(&images.references, &images.locked, &context.printer)?;
+    pub(crate) async fn new(images: &Images, context: &Context) -> Result<Self> {
+        let requests = input::asked(&images.references, &images.locked, &context.printer).await?;
         let to = destinations(&context.config.mirror)?;
         let sites = Sites::new(Registries::new(&context.config));
         Self::between(sites, to, requests, context)
@@ -148,7 +148,7 @@ pub(crate) fn destinations(mirror: &config::Mirror) -> Result<Vec<Destination>> 
 /// # Errors
 /// See [`World::new`]; what fails for one image is in the report.
 pub(crate) async fn plan_only(args: &PlanArgs, context: Context) -> Result<Outcome> {
-    let world = World::new(&args.images, &context)?;
+    let world = World::new(&args.images, &context).await?;
     show(world, args.reconcile, args.exit_code, context).await
 }
 
@@ -199,7 +199,7 @@ pub(crate) async fn show(
 /// # Errors
 /// As [`plan_only`].
 pub(crate) async fn copy(images: &Images, reconcile: bool, context: Context) -> Result<Outcome> {
-    transfer(World::new(images, &context)?, reconcile, context).await
+    transfer(World::new(images, &context).await?, reconcile, context).await
 }
 
 /// Copies what is missing.

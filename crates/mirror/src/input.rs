@@ -40,14 +40,14 @@ impl Request {
 ///
 /// # Errors
 /// As [`from_lock`] and [`gather`].
-pub(crate) fn asked(
+pub(crate) async fn asked(
     references: &[String],
     locked: &Locked,
     printer: &Printer,
 ) -> Result<Vec<Request>> {
     match &locked.lock {
         Some(file) => from_lock(file),
-        None => gather(references, printer),
+        None => gather(references, printer).await,
     }
 }
 
@@ -79,7 +79,7 @@ fn from_lock(file: &Path) -> Result<Vec<Request>> {
 /// # Errors
 /// Exit 2: a malformed reference or record, nothing to read. The exit of the command
 /// before in the pipe, when that failed.
-pub(crate) fn gather(references: &[String], printer: &Printer) -> Result<Vec<Request>> {
+pub(crate) async fn gather(references: &[String], printer: &Printer) -> Result<Vec<Request>> {
     if references.is_empty() {
         return Err(Failure::usage("no image references given")
             .hint("give references, a lock file, or `-` to read them from stdin: castlink-upgrade images | castlink-mirror copy -"));
@@ -87,7 +87,7 @@ pub(crate) fn gather(references: &[String], printer: &Printer) -> Result<Vec<Req
     let mut items = Vec::new();
     for text in references {
         match text.as_str() {
-            "-" => items.extend(not_empty(input::read_stdin()?)?),
+            "-" => items.extend(not_empty(input::stdin().await?)?),
             text => items.push(Input::Reference(text.parse()?)),
         }
     }

@@ -39,7 +39,7 @@ pub(crate) async fn run(args: &LockArgs, context: Context) -> Result<Outcome> {
         Some(file) => Lock::read_if_there(file)?,
         None => None,
     };
-    let requests = requests(args, old.as_ref(), printer)?;
+    let requests = requests(args, old.as_ref(), printer).await?;
     let sites = Sites::new(Registries::new(&context.config));
     let locked = resolve_all(&sites, requests, printer).await;
     let requests = sites.requests().await;
@@ -84,9 +84,9 @@ fn check_stdout(args: &LockArgs, printer: &Printer) -> Result<()> {
     }
 }
 
-fn requests(args: &LockArgs, old: Option<&Lock>, printer: &Printer) -> Result<Vec<Request>> {
+async fn requests(args: &LockArgs, old: Option<&Lock>, printer: &Printer) -> Result<Vec<Request>> {
     if !args.references.is_empty() {
-        return input::gather(&args.references, printer);
+        return input::gather(&args.references, printer).await;
     }
     let Some(old) = old else {
         return Err(Failure::usage("no image references given, and no lock file to renew")

@@ -20,7 +20,7 @@ use crate::{
 /// Exit 2: no references, malformed ones, not a directory for a store. Exit 8: another
 /// process uses the store. What fails for one image is in the report.
 pub(crate) async fn run(args: &PullArgs, context: Context) -> Result<Outcome> {
-    let requests = input::asked(&args.references, &args.locked, &context.printer)?;
+    let requests = input::asked(&args.references, &args.locked, &context.printer).await?;
     let store = match args.dry_run {
         true => Store::preview(&args.store)?,
         false => Store::open_for_writing(&args.store)?,

@@ -32,7 +32,7 @@ pub(crate) async fn run(args: &PushArgs, context: Context) -> Result<Outcome> {
     let (requests, refused) = match references.is_empty() && locked.lock.is_none() {
         true => everything(&store, &to).await,
         false => {
-            let asked = input::asked(references, locked, &context.printer)?;
+            let asked = input::asked(references, locked, &context.printer).await?;
             (asked, Vec::new())
         }
     };

@@ -29,7 +29,7 @@ use gaps::Gaps;
 /// # Errors
 /// As for `copy`; what differs is in the report, and the exit is 3.
 pub(crate) async fn run(images: &Images, context: Context) -> Result<Outcome> {
-    let mut world = World::new(images, &context)?;
+    let mut world = World::new(images, &context).await?;
     if images.locked.lock.is_some() && !world.platforms.is_all() {
         return Err(Failure::usage(
             "`verify --lock` compares whole images, not some of their platforms",
