@@ -182,7 +182,7 @@ impl Faults {
         self.released.notify_one();
     }
 
-    /// Waits until a request is held, or waits.
+    /// Waits until a request is held, or waits; for ever when the client ends before.
     pub async fn held(&self) {
         self.held.notified().await;
     }

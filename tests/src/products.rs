@@ -15,7 +15,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use crate::process;
+use crate::faults::Faults;
+use crate::process::{self, pause};
 
 /// No product takes longer in a suite; a hang becomes a failure with a name.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -172,6 +173,23 @@ impl Running {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Waits until a gate holds a request of it.
+    ///
+    /// # Errors
+    /// When it ends instead, with what it said, or asks nothing of the kind by its deadline.
+    pub async fn held(mut self, faults: &Faults) -> Result<Self> {
+        let Product { name, deadline, .. } = self.product.clone();
+        tokio::select! {
+            () = faults.held() => return Ok(self),
+            ended = self.child.wait() => drop(ended?),
+            () = pause(deadline) => bail!("{name}: no request is held after {deadline:?}"),
+        }
+        bail!(
+            "{name} ended before a request was held\n{}",
+            self.end().await?
+        )
     }
 
     /// Waits for its end.

@@ -43,8 +43,7 @@ async fn one_deployment(name: &str) -> Result<Scene> {
 
 /// Starts `product`, and when a request is held at the gate, ends it with `signal`.
 async fn interrupt(gate: &ApiGate, product: Product, signal: Signal) -> Result<Outcome> {
-    let running = product.start()?;
-    gate.faults.held().await;
+    let running = product.start()?.held(&gate.faults).await?;
     send(&running, signal)?;
     let outcome = running.end().await;
     gate.faults.clear();
@@ -293,10 +292,10 @@ async fn a_second_signal_ends_at_once() -> Result<()> {
             .times(1),
     );
     let running = apply(&scene, &kubeconfig, GOOD, NEXT)?.start()?;
-    gate.faults.held().await;
+    let running = running.held(&gate.faults).await?;
     send(&running, Signal::INT)?;
     // Now it wants to note its end, and gets no answer.
-    gate.faults.held().await;
+    let running = running.held(&gate.faults).await?;
     send(&running, Signal::INT)?;
     running.end().await?.expect_code(130)?;
     ensure!(

@@ -116,8 +116,7 @@ async fn of_two_runs_at_once_the_second_changes_nothing() -> Result<()> {
         .upgrade(&args)?
         .env("KUBECONFIG", &kubeconfig)
         .stdin(records);
-    let first = first.start()?;
-    gate.faults.held().await;
+    let first = first.start()?.held(&gate.faults).await?;
 
     let second = scene
         .apply(&[scene.step(GOOD, NEXT)], &QUICK)

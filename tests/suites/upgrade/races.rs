@@ -1,7 +1,7 @@
 //! Others write as well: between our read and our patch, all the time, by admission, by
 //! server-side apply.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use castlink_tests::api_gate::SERVICE;
 use castlink_tests::faults::{Fault, Harm};
 use castlink_tests::process::wait_until;
@@ -38,7 +38,8 @@ async fn apply_while(
     let patch = Fault::on(SERVICE, "patch deployments", Harm::Wait).containing(&web);
     gate.faults.add(patch.times(1));
     let others = async {
-        gate.faults.held().await;
+        let held = tokio::time::timeout(SOON, gate.faults.held()).await;
+        held.context("no patch came")?;
         let done = meanwhile.await;
         gate.faults.release();
         done
