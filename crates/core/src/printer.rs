@@ -75,6 +75,12 @@ impl Printer {
         self.0.output
     }
 
+    /// True when details are shown.
+    #[must_use]
+    pub fn is_verbose(&self) -> bool {
+        self.0.verbose > 0 && !self.0.quiet
+    }
+
     /// The bars to draw on, when stderr is a terminal.
     pub(crate) fn bars(&self) -> Option<&MultiProgress> {
         self.0.bars.as_ref()
@@ -138,7 +144,7 @@ impl Printer {
 
     /// One line to stderr with `-v`.
     pub fn detail(&self, text: impl Display) {
-        if self.0.verbose > 0 && !self.0.quiet {
+        if self.is_verbose() {
             self.stderr(&Style::new().for_stderr().dim().apply_to(text).to_string());
         }
     }

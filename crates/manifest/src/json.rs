@@ -3,12 +3,14 @@
 //!
 //! Never here: what values mean.
 
-use std::borrow::Cow;
+use memchr::memchr2;
 
-use super::tree::{Builder, Style, Tree, Value};
+use super::tree::{Builder, Id, Style, Tree};
 
 /// Deeper than any object; recursion ends here.
 const DEPTH: usize = 512;
+
+const UNENDED: &str = "a string that does not end";
 
 /// Where and why text is no JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub(crate) fn parse(text: &str, start: usize) -> Result<Tree<'_>, NotJson> {
     let mut reader = Reader {
         text,
         at: start,
-        builder: Builder::default(),
+        builder: Builder::new(text, start),
     };
     loop {
         reader.space();
@@ -51,8 +53,7 @@ impl<'a> Reader<'a> {
     }
 
     fn object(&mut self) -> Result<(), NotJson> {
-        let pairs = Vec::new();
-        self.enter(Value::Map { pairs, flow: true })?;
+        self.enter(Builder::open_map)?;
         self.entries(b'}', |reader| {
             if reader.peek() != Some(b'"') {
                 return Err(reader.wrong("a key is missing here"));
@@ -66,16 +67,15 @@ impl<'a> Reader<'a> {
     }
 
     fn array(&mut self) -> Result<(), NotJson> {
-        let items = Vec::new();
-        self.enter(Value::List { items, flow: true })?;
+        self.enter(Builder::open_list)?;
         self.entries(b']', Self::value)
     }
 
-    fn enter(&mut self, value: Value<'a>) -> Result<(), NotJson> {
+    fn enter(&mut self, open: fn(&mut Builder<'a>, usize, bool) -> Id) -> Result<(), NotJson> {
         if self.builder.depth() == DEPTH {
             return Err(self.wrong("nested too deeply"));
         }
-        self.builder.open(self.at, value);
+        open(&mut self.builder, self.at, true);
         self.at += 1;
         Ok(())
     }
@@ -105,34 +105,34 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self) -> Result<(), NotJson> {
         let start = self.at;
-        let rest = &self.text.as_bytes()[start + 1..];
-        let mut end = None;
+        let bytes = self.text.as_bytes();
         let mut escaped = false;
-        let mut skip = false;
-        for (offset, byte) in rest.iter().enumerate() {
-            match byte {
-                _ if skip => skip = false,
-                b'\\' => (escaped, skip) = (true, true),
-                b'"' => {
-                    end = Some(start + 1 + offset);
-                    break;
-                }
-                0..0x20 => break,
-                _ => {}
+        let mut at = start + 1;
+        loop {
+            let length = memchr2(b'"', b'\\', &bytes[at..]).ok_or_else(|| self.wrong(UNENDED))?;
+            at += length;
+            if bytes[at] == b'"' {
+                break;
             }
+            escaped = true;
+            at = (at + 2).min(bytes.len());
         }
-        let end = end.ok_or_else(|| self.wrong("a string that does not end"))?;
-        self.at = end + 1;
-        let text = match escaped {
-            false => Cow::Borrowed(&self.text[start + 1..end]),
-            true => Cow::Owned(
-                serde_json::from_str(&self.text[start..self.at]).map_err(|_| NotJson {
-                    at: start,
-                    why: "a string with an unknown escape",
-                })?,
-            ),
-        };
-        self.scalar(start, text, Style::Double);
+        self.at = at + 1;
+        let written = &bytes[start..self.at];
+        if written.iter().any(|byte| *byte < 0x20) {
+            self.at = start;
+            return Err(self.wrong(UNENDED));
+        }
+        let span = start..self.at;
+        if !escaped {
+            self.builder.verbatim(span, Style::Double);
+            return Ok(());
+        }
+        let text: String = serde_json::from_str(&self.text[span.clone()]).map_err(|_| NotJson {
+            at: start,
+            why: "a string with an unknown escape",
+        })?;
+        self.builder.scalar(span, text.into(), Style::Double, false);
         Ok(())
     }
 
@@ -147,17 +147,8 @@ impl<'a> Reader<'a> {
             return Err(self.wrong("a value is missing here"));
         }
         self.at += length;
-        self.scalar(start, Cow::Borrowed(word), Style::Plain);
+        self.builder.verbatim(start..self.at, Style::Plain);
         Ok(())
-    }
-
-    fn scalar(&mut self, start: usize, text: Cow<'a, str>, style: Style) {
-        let value = Value::Scalar {
-            text,
-            style,
-            binary: false,
-        };
-        self.builder.leaf(start..self.at, value);
     }
 
     fn space(&mut self) {

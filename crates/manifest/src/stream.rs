@@ -12,6 +12,7 @@ use std::{
 };
 
 use castlink_core::{Failure, Result};
+use memchr::{memchr_iter, memmem, memrchr_iter};
 
 /// Read at once. Larger only when a single document is.
 const PIECE: usize = 1 << 20;
@@ -214,7 +215,7 @@ impl Open {
 /// How many lines end in `bytes`.
 #[must_use]
 pub fn lines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|byte| **byte == b'\n').count()
+    memchr_iter(b'\n', bytes).count()
 }
 
 /// A part of a piece: from one `---` to the next.
@@ -241,7 +242,7 @@ impl Part {
 pub fn parts(text: &str) -> Vec<Part> {
     let bytes = text.as_bytes();
     let mut starts = vec![0];
-    for (at, _) in text.match_indices('\n') {
+    for at in memmem::find_iter(bytes, b"\n---") {
         let directive = || text[starts[starts.len() - 1]..].starts_with('%');
         if marker(&bytes[at + 1..]).is_some() && !directive() {
             starts.push(at + 1);
@@ -306,12 +307,8 @@ fn is_key(rest: &[u8]) -> bool {
 
 /// Where the last document of `bytes` begins, which more bytes will follow.
 fn last_boundary(bytes: &[u8]) -> Option<usize> {
-    let mut seen = &bytes[..bytes.len().saturating_sub(LOOK_AHEAD)];
-    while let Some(at) = seen.iter().rposition(|byte| *byte == b'\n') {
-        if marker(&bytes[at + 1..]).is_some() {
-            return Some(at + 1);
-        }
-        seen = &seen[..at];
-    }
-    None
+    let seen = &bytes[..bytes.len().saturating_sub(LOOK_AHEAD)];
+    memrchr_iter(b'\n', seen)
+        .map(|at| at + 1)
+        .find(|start| marker(&bytes[*start..]).is_some())
 }

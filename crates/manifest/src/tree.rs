@@ -1,13 +1,24 @@
 //! A document as a tree in which every value knows the bytes it was read from.
 //!
-//! Never here: syntax. `yaml` and `json` build trees, nothing else does.
+//! The values lie in one vector, in the order they are written: what is in a collection
+//! follows it, up to its end. Nothing is allocated per value, which is what makes reading a
+//! long stream cheap.
+//!
+//! Never here: syntax. `yaml`, `json` and `block` build trees, nothing else does.
 
 use std::{borrow::Cow, cell::Cell, collections::HashMap, ops::Range};
+
+mod builder;
+
+pub(crate) use builder::Builder;
 
 /// How far merges are followed, and how many of them: what people write needs three; what
 /// is written to exhaust memory stops here.
 const MERGE_DEPTH: usize = 16;
 const MERGE_BUDGET: u32 = 10_000;
+
+/// No value, no text.
+const NONE: u32 = u32::MAX;
 
 /// The index of a value in its tree.
 pub type Id = usize;
@@ -25,42 +36,25 @@ pub enum Style {
     Block,
 }
 
-/// A value and where it is written.
-#[derive(Debug)]
-pub struct Entry<'a> {
-    /// The bytes of a scalar with its quotes; of one in a block, the lines behind its
-    /// header. A collection begins with its bracket or its first key; where a list in block
-    /// style begins is not to be relied on.
-    pub span: Range<usize>,
-    /// The collection it is in.
-    pub parent: Option<Id>,
-    /// What is written there.
-    pub value: Value<'a>,
-}
-
-/// What is written there.
-#[derive(Debug)]
-pub enum Value<'a> {
+/// What is written in a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value<'t> {
     /// Text, or what looks like it.
     Scalar {
         /// What it reads.
-        text: Cow<'a, str>,
+        text: &'t str,
         /// How it is written.
         style: Style,
         /// Its tag says that it is no text to be read as it stands.
         binary: bool,
     },
-    /// Values one after the other.
+    /// Values one after the other; [`Tree::items`] are they.
     List {
-        /// The values.
-        items: Vec<Id>,
         /// In brackets.
         flow: bool,
     },
-    /// Keys with their values.
+    /// Keys with their values; [`Tree::pairs`] are they.
     Map {
-        /// In the order they are written.
-        pairs: Vec<(Id, Id)>,
         /// In braces.
         flow: bool,
     },
@@ -68,12 +62,38 @@ pub enum Value<'a> {
     Alias(Id),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Scalar(Style),
+    Binary(Style),
+    List { flow: bool },
+    Map { flow: bool },
+    Alias,
+}
+
+/// A value. Offsets of 32 bits are enough: [`crate::stream`] refuses longer documents.
+#[derive(Debug)]
+struct Node {
+    start: u32,
+    end: u32,
+    parent: u32,
+    /// The value behind this one and everything in it.
+    next: u32,
+    /// What an alias stands for; the text of a scalar that is not written as it reads.
+    other: u32,
+    shape: Shape,
+}
+
 /// The documents of a piece of text.
 #[derive(Debug, Default)]
 pub struct Tree<'a> {
-    entries: Vec<Entry<'a>>,
+    source: &'a str,
+    nodes: Vec<Node>,
+    texts: Vec<Cow<'a, str>>,
     roots: Vec<Id>,
     aliases: Vec<Id>,
+    /// A `<<` is written somewhere.
+    merging: bool,
     merges: Cell<u32>,
 }
 
@@ -91,10 +111,31 @@ impl<'a> Tree<'a> {
         &self.roots
     }
 
+    /// The bytes of the value `id`. Of a scalar they are with its quotes, of one in a block
+    /// the lines behind its header. A collection begins with its bracket or its first key;
+    /// where a list in block style begins is not to be relied on.
+    #[must_use]
+    pub fn span(&self, id: Id) -> Range<usize> {
+        let node = &self.nodes[id];
+        node.start as usize..node.end as usize
+    }
+
     /// The value `id`.
     #[must_use]
-    pub fn entry(&self, id: Id) -> &Entry<'a> {
-        &self.entries[id]
+    pub fn value(&self, id: Id) -> Value<'_> {
+        let node = &self.nodes[id];
+        let scalar = |style, binary| Value::Scalar {
+            text: self.written(node, style),
+            style,
+            binary,
+        };
+        match node.shape {
+            Shape::Scalar(style) => scalar(style, false),
+            Shape::Binary(style) => scalar(style, true),
+            Shape::List { flow } => Value::List { flow },
+            Shape::Map { flow } => Value::Map { flow },
+            Shape::Alias => Value::Alias(node.other as usize),
+        }
     }
 
     /// The value `id`, to look around from.
@@ -103,24 +144,20 @@ impl<'a> Tree<'a> {
         Cursor { tree: self, id }
     }
 
-    /// The values below `id`: they lie together.
-    fn below(&self, id: Id) -> impl Iterator<Item = Id> {
-        (id + 1..self.entries.len())
-            .take_while(move |below| self.entries[*below].parent >= Some(id))
-    }
-
     /// The maps below `id` that have one of `keys`, or something merged in.
     #[must_use]
     pub fn maps_with(&self, id: Id, keys: &[&str]) -> Vec<Id> {
-        let named = |(key, _): &(Id, Id)| match self.text(*key) {
+        let named = |(key, _): (Id, Id)| match self.text(key) {
             Some(text) => text == "<<" || keys.contains(&text),
             None => false,
         };
-        let has = |id: &Id| match &self.entries[*id].value {
-            Value::Map { pairs, .. } => pairs.iter().any(named),
-            _ => false,
-        };
-        self.below(id).filter(has).collect()
+        let has = |id: &Id| self.is_map(*id) && self.pairs(*id).any(named);
+        let below = id + 1..self.nodes[id].next as usize;
+        below.filter(has).collect()
+    }
+
+    fn is_map(&self, id: Id) -> bool {
+        matches!(self.nodes[id].shape, Shape::Map { .. })
     }
 
     /// True where a value can be met by more ways than one.
@@ -138,31 +175,54 @@ impl<'a> Tree<'a> {
     /// What an alias stands for; any other value itself.
     #[must_use]
     pub fn resolve(&self, id: Id) -> Id {
-        match self.entries[id].value {
-            Value::Alias(target) => target,
+        match self.nodes[id].shape {
+            Shape::Alias => self.nodes[id].other as usize,
             _ => id,
         }
     }
 
-    /// The pairs of a map.
-    #[must_use]
-    pub fn pairs(&self, id: Id) -> &[(Id, Id)] {
-        match &self.entries[self.resolve(id)].value {
-            Value::Map { pairs, .. } => pairs,
-            _ => &[],
-        }
+    /// The pairs of a map, behind an alias too; none of anything else.
+    pub fn pairs(&self, id: Id) -> impl Iterator<Item = (Id, Id)> + Clone + '_ {
+        let id = self.resolve(id);
+        let mut children = self.children(id, self.is_map(id));
+        std::iter::from_fn(move || Some((children.next()?, children.next()?)))
+    }
+
+    /// The entries of a list, behind an alias too; none of anything else.
+    pub fn items(&self, id: Id) -> impl Iterator<Item = Id> + Clone + '_ {
+        let id = self.resolve(id);
+        let is_list = matches!(self.nodes[id].shape, Shape::List { .. });
+        self.children(id, is_list)
+    }
+
+    fn children(&self, id: Id, any: bool) -> impl Iterator<Item = Id> + Clone + '_ {
+        let end = if any { self.nodes[id].next as usize } else { 0 };
+        let mut at = id + 1;
+        std::iter::from_fn(move || {
+            let child = at;
+            (child < end).then(|| {
+                at = self.nodes[child].next as usize;
+                child
+            })
+        })
     }
 
     /// The text of a scalar; none for null, for what is not text, and for collections.
     #[must_use]
     pub fn text(&self, id: Id) -> Option<&str> {
-        match &self.entries[self.resolve(id)].value {
-            Value::Scalar {
-                text,
-                style,
-                binary: false,
-            } if *style != Style::Plain || !is_null(text) => Some(text),
-            _ => None,
+        let node = &self.nodes[self.resolve(id)];
+        let Shape::Scalar(style) = node.shape else {
+            return None;
+        };
+        let text = self.written(node, style);
+        (style != Style::Plain || !is_null(text)).then_some(text)
+    }
+
+    /// What a scalar reads.
+    fn written(&self, node: &Node, style: Style) -> &str {
+        match self.texts.get(node.other as usize) {
+            Some(text) => text,
+            None => inner(self.source, node.start as usize..node.end as usize, style),
         }
     }
 
@@ -184,38 +244,47 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// What is written here counts more than what is merged in, and comes last.
-    fn under(&self, id: Id, key: &str, depth: usize, found: &mut Vec<Id>) {
-        let pairs = self.pairs(id);
-        let named = |wanted: &'static str| {
-            let is = move |pair: &&(Id, Id)| self.text(pair.0) == Some(wanted);
-            pairs.iter().filter(is)
-        };
-        if depth < MERGE_DEPTH {
-            for (_, value) in named("<<") {
-                self.merged(*value, key, depth, found);
-            }
-        }
-        let own = pairs
-            .iter()
-            .filter(|(name, _)| self.text(*name) == Some(key));
-        found.extend(own.map(|(_, value)| *value));
+    /// What is written in the map `id` under `key`.
+    fn own<'k>(&self, id: Id, key: &'k str) -> impl Iterator<Item = Id> + use<'_, 'a, 'k> {
+        let is = move |(name, _): &(Id, Id)| self.text(*name) == Some(key);
+        self.pairs(id).filter(is).map(|(_, value)| value)
     }
 
-    fn merged(&self, value: Id, key: &str, depth: usize, found: &mut Vec<Id>) {
+    /// What is merged into the map `id` under `key`.
+    fn merged(&self, id: Id, key: &str, depth: usize, found: &mut Vec<Id>) {
+        if !self.merging || depth == MERGE_DEPTH {
+            return;
+        }
+        for value in self.own(id, "<<") {
+            self.merge(value, key, depth, found);
+        }
+    }
+
+    fn merge(&self, value: Id, key: &str, depth: usize, found: &mut Vec<Id>) {
         self.merges.set(self.merges.get().saturating_add(1));
         if self.is_exhausted() {
             return;
         }
-        match &self.entries[self.resolve(value)].value {
-            Value::Map { .. } => self.under(value, key, depth + 1, found),
-            Value::List { items, .. } => {
-                for item in items {
-                    self.merged(*item, key, depth + 1, found);
+        match self.value(self.resolve(value)) {
+            Value::Map { .. } => {
+                self.merged(value, key, depth + 1, found);
+                found.extend(self.own(value, key));
+            }
+            Value::List { .. } => {
+                for item in self.items(value) {
+                    self.merge(item, key, depth + 1, found);
                 }
             }
             _ => {}
         }
+    }
+}
+
+/// The text of a scalar at `span` that is written as it reads.
+fn inner(source: &str, span: Range<usize>, style: Style) -> &str {
+    match style {
+        Style::Plain | Style::Block => &source[span],
+        Style::Single | Style::Double => &source[span.start + 1..span.end - 1],
     }
 }
 
@@ -240,11 +309,10 @@ impl<F: Fn(Id) -> bool> Ways<'_, '_, F> {
         }
         // A value that holds itself turns up without end.
         self.known.insert(id, u64::MAX / 2);
-        let parent = self.tree.entries[id].parent;
-        let mut count = match parent {
+        let mut count = match self.tree.nodes[id].parent {
             _ if !(self.own)(id) => 0,
-            Some(parent) => self.to(parent),
-            None => 1,
+            NONE => 1,
+            parent => self.to(parent as usize),
         };
         for alias in self.aliases.get(&id).cloned().unwrap_or_default() {
             count = count.saturating_add(self.to(alias));
@@ -261,112 +329,25 @@ impl<'t, 'a> Cursor<'t, 'a> {
     }
 
     /// What stands under `key`: more than one value when the key is written more than once,
-    /// or merged in from elsewhere; the one that counts is the last.
-    #[must_use]
-    pub fn under(self, key: &str) -> Vec<Self> {
-        let mut found = Vec::new();
-        self.tree.under(self.id, key, 0, &mut found);
-        found.into_iter().map(|id| self.tree.cursor(id)).collect()
+    /// or merged in from elsewhere. What is written here counts more than what is merged in,
+    /// and comes last; the last one is the one that counts.
+    pub fn under<'k>(self, key: &'k str) -> impl Iterator<Item = Self> + use<'t, 'a, 'k> {
+        let mut merged = Vec::new();
+        self.tree.merged(self.id, key, 0, &mut merged);
+        let own = self.tree.own(self.id, key);
+        let all = merged.into_iter().chain(own);
+        all.map(move |id| self.tree.cursor(id))
     }
 
     /// The entries of a list.
-    #[must_use]
-    pub fn items(self) -> Vec<Self> {
-        match &self.tree.entries[self.id()].value {
-            Value::List { items, .. } => items.iter().map(|id| self.tree.cursor(*id)).collect(),
-            _ => Vec::new(),
-        }
+    pub fn items(self) -> impl Iterator<Item = Self> + use<'t, 'a> {
+        let items = self.tree.items(self.id);
+        items.map(move |id| self.tree.cursor(id))
     }
 
     /// The text of a scalar; none for null and for collections.
     #[must_use]
     pub fn text(self) -> Option<&'t str> {
         self.tree.text(self.id)
-    }
-}
-
-/// Puts a tree together while its text is read from front to back.
-#[derive(Debug, Default)]
-pub struct Builder<'a> {
-    tree: Tree<'a>,
-    open: Vec<Open>,
-}
-
-#[derive(Debug)]
-struct Open {
-    id: Id,
-    key: Option<Id>,
-}
-
-impl<'a> Builder<'a> {
-    /// With room for what `length` bytes of manifest hold.
-    #[must_use]
-    pub fn for_text(length: usize) -> Self {
-        let mut builder = Self::default();
-        builder.tree.entries.reserve(length / 12);
-        builder
-    }
-
-    /// A scalar or an alias.
-    pub fn leaf(&mut self, span: Range<usize>, value: Value<'a>) -> Id {
-        let id = self.tree.entries.len();
-        if matches!(value, Value::Alias(_)) {
-            self.tree.aliases.push(id);
-        }
-        let parent = self.open.last().map(|open| open.id);
-        self.tree.entries.push(Entry {
-            span,
-            parent,
-            value,
-        });
-        self.attach(id);
-        id
-    }
-
-    /// A list or map begins; what follows is in it.
-    pub fn open(&mut self, start: usize, value: Value<'a>) -> Id {
-        let id = self.leaf(start..start, value);
-        self.open.push(Open { id, key: None });
-        id
-    }
-
-    /// The innermost list or map ends.
-    pub fn close(&mut self, end: usize) {
-        if let Some(open) = self.open.pop() {
-            self.tree.entries[open.id].span.end = end;
-        }
-    }
-
-    /// True while nothing was read.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.tree.entries.is_empty()
-    }
-
-    /// How many collections are open.
-    #[must_use]
-    pub fn depth(&self) -> usize {
-        self.open.len()
-    }
-
-    /// The tree that was built.
-    #[must_use]
-    pub fn finish(self) -> Tree<'a> {
-        self.tree
-    }
-
-    fn attach(&mut self, id: Id) {
-        let Some(open) = self.open.last_mut() else {
-            self.tree.roots.push(id);
-            return;
-        };
-        match &mut self.tree.entries[open.id].value {
-            Value::List { items, .. } => items.push(id),
-            Value::Map { pairs, .. } => match open.key.take() {
-                Some(key) => pairs.push((key, id)),
-                None => open.key = Some(id),
-            },
-            Value::Scalar { .. } | Value::Alias(_) => {}
-        }
     }
 }

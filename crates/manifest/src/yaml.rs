@@ -3,11 +3,11 @@
 //!
 //! Never here: what values mean.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range};
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
 
-use super::tree::{Builder, Id, Style, Tree, Value};
+use super::tree::{Builder, Id, Style, Tree};
 
 /// Where and why text is no YAML.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) fn parse(text: &str, start: usize) -> Result<Tree<'_>, NotYaml> {
     let mut reader = Reader {
         text,
         start,
-        builder: Builder::default(),
+        builder: Builder::new(text, start),
         anchors: HashMap::new(),
     };
     for event in Parser::new_from_str_with_options(&text[start..], options) {
@@ -47,27 +47,26 @@ impl<'a> Reader<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 // What is not written is called `~` by the parser.
                 let text = if range.is_empty() { "".into() } else { text };
-                let value = scalar(text, style, tag.as_deref());
-                let id = self.builder.leaf(self.whole(range, style), value);
+                let span = self.whole(range, style);
+                let binary = is_binary(tag.as_deref());
+                let id = self.builder.scalar(span, text, read_style(style), binary);
                 self.anchor(anchor, id);
             }
             Event::SequenceStart(style, anchor, _) => {
-                let items = Vec::new();
                 let flow = style == StructureStyle::Flow;
-                let id = self.builder.open(range.start, Value::List { items, flow });
+                let id = self.builder.open_list(range.start, flow);
                 self.anchor(anchor, id);
             }
             Event::MappingStart(style, anchor, _) => {
-                let pairs = Vec::new();
                 let flow = style == StructureStyle::Flow;
-                let id = self.builder.open(range.start, Value::Map { pairs, flow });
+                let id = self.builder.open_map(range.start, flow);
                 self.anchor(anchor, id);
             }
             Event::SequenceEnd | Event::MappingEnd => self.builder.close(range.end),
             Event::Alias(anchor) => {
                 let target = self.anchors.get(&anchor).copied();
                 let target = target.ok_or_else(|| self.unknown(range.start))?;
-                self.builder.leaf(range, Value::Alias(target));
+                self.builder.alias(range, target);
             }
             _ => {}
         }
@@ -117,16 +116,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn scalar<'a>(text: Cow<'a, str>, style: ScalarStyle, tag: Option<&Tag>) -> Value<'a> {
-    let style = match style {
+fn read_style(style: ScalarStyle) -> Style {
+    match style {
         ScalarStyle::Plain => Style::Plain,
         ScalarStyle::SingleQuoted => Style::Single,
         ScalarStyle::DoubleQuoted => Style::Double,
         ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
-    };
-    Value::Scalar {
-        text,
-        style,
-        binary: tag.is_some_and(|tag| tag.suffix() == "binary"),
     }
+}
+
+fn is_binary(tag: Option<&Tag>) -> bool {
+    tag.is_some_and(|tag| tag.suffix() == "binary")
 }

@@ -66,7 +66,7 @@ async fn prepare<'a>(
     context: &'a Context,
     choices: Choices,
 ) -> Result<(Session<'a>, Plan, Mapping)> {
-    let mut mapping = Mapping::read(source, &context.config)?;
+    let mut mapping = source.mapping(&context.config).await?;
     if images.pin_digest {
         mapping.pin();
     }

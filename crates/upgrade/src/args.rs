@@ -3,11 +3,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use castlink_core::{
+    Result,
     app::Command,
     cli::{self, KubeArgs, OutputArgs},
     config::{Config, NotReadyNodes},
+    input,
     reference::Layout,
 };
+use castlink_rewrite::mapping::Mapping;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod available;
@@ -115,6 +118,9 @@ pub(crate) struct ImagesArgs {
     /// Helm values to list instead of a namespace (repeatable)
     #[arg(long, value_name = "FILE")]
     pub(crate) values: Vec<PathBuf>,
+    /// List manifests within ConfigMaps of FILE too
+    #[arg(long, requires = "files")]
+    pub(crate) configmaps: bool,
     #[command(flatten)]
     pub(crate) available: AvailableArgs,
     #[command(flatten)]
@@ -135,6 +141,19 @@ pub(crate) struct SourceArgs {
     /// How target names are built from the reference, with --to alone
     #[arg(long, value_enum, value_name = "LAYOUT")]
     pub(crate) layout: Option<Layout>,
+}
+
+impl SourceArgs {
+    /// Reads the records, or takes the rule of `--to`.
+    ///
+    /// # Errors
+    /// As [`Mapping::of_records`] and [`Mapping::by_rule`].
+    pub(crate) async fn mapping(&self, config: &Config) -> Result<Mapping> {
+        match self.input {
+            Some(_) => Mapping::of_records(input::stdin().await?, self.to.clone()),
+            None => Mapping::by_rule(self.to.as_deref(), self.layout, config),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

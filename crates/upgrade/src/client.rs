@@ -19,13 +19,17 @@ use kube::{
 
 use tower::util::MapRequestLayer;
 
-use crate::workload::Kind;
+use crate::workload::{Kind, resource};
 
 /// The name under which changes are made, as `metadata.managedFields` shows it.
 pub(crate) const FIELD_MANAGER: &str = "castlink";
 
 /// A cluster that does not accept a connection in this time is unreachable.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// One that says nothing for this long has been lost. Requests get a minute from the API
+/// server itself, and watches hear a bookmark from it every minute.
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// A connected cluster and the namespace to work in.
 #[derive(Clone)]
@@ -47,6 +51,9 @@ impl Cluster {
     pub(crate) async fn connect(settings: &config::Kube, printer: &Printer) -> Result<Self> {
         let (mut config, context) = load(settings).await?;
         config.connect_timeout = Some(CONNECT);
+        config.read_timeout = Some(SILENCE);
+        // Or else the time in which a connection was not used would count.
+        config.reset_reader_on_write = true;
         let server = config
             .cluster_url
             .to_string()
@@ -79,7 +86,7 @@ impl Cluster {
 
     /// The resources of `kind` in the namespace.
     pub(crate) fn api(&self, kind: Kind) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource())
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind))
     }
 
     /// Explains an error of the API. `what` names the request: `listing deployments`.

@@ -11,20 +11,20 @@ use std::{
 use castlink_core::{
     Context, Failure, ImageRef, Printer, Result, app::Outcome, printer::count, record::Image,
 };
+use castlink_manifest::{
+    self as manifest, Mistake,
+    stream::{self, Part, Piece, Pieces, lines, parts},
+    tree::{Id, Tree},
+};
+use castlink_rewrite::{
+    embedded,
+    object::{self, Object},
+    places::text_at,
+    values,
+};
 use tokio::task::spawn_blocking;
 
-use crate::{
-    args::ImagesArgs,
-    images,
-    manifest::{
-        self, Mistake,
-        object::{self, Object},
-        stream::{self, Part, Piece, Pieces, lines, parts},
-        tree::{Id, Tree},
-        values,
-    },
-    places::text_at,
-};
+use crate::{args::ImagesArgs, images};
 
 /// Lists the images of the files that are named.
 ///
@@ -47,6 +47,7 @@ pub(crate) async fn run(args: ImagesArgs, context: Context) -> Result<Outcome> {
 fn list(args: &ImagesArgs, printer: &Printer) -> Result<Vec<Image>> {
     let mut found = Found {
         printer,
+        configmaps: args.configmaps,
         users: BTreeMap::new(),
     };
     if !args.files.is_empty() {
@@ -63,6 +64,7 @@ fn list(args: &ImagesArgs, printer: &Printer) -> Result<Vec<Image>> {
 
 struct Found<'p> {
     printer: &'p Printer,
+    configmaps: bool,
     users: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -104,23 +106,62 @@ impl Found<'_> {
         spot: &Spot<'_>,
     ) -> Result<()> {
         let objects = object::objects(tree, root).map_err(|id| {
-            let at = tree.entry(id).span.start;
+            let at = tree.span(id).start;
             let why = "this is no Kubernetes object: it has no `kind` or no `apiVersion`".into();
             wrong(piece, &Mistake { at, why })
         })?;
         for object in &objects {
-            for place in object.places(tree) {
-                if let Some(literal) = tree.text(place.node.id()) {
-                    let user = format!(
-                        "{} document {} {object} {}",
-                        spot.name, spot.document, place.slot
-                    );
-                    self.used(literal.trim(), user);
-                }
-            }
+            self.object(
+                tree,
+                object,
+                &format!("{} document {} {object}", spot.name, spot.document),
+            );
             self.component(tree, object, spot);
+            if self.configmaps && object.kind == "ConfigMap" {
+                self.configmap(tree, object, spot);
+            }
         }
         Ok(())
+    }
+
+    fn object(&mut self, tree: &Tree<'_>, object: &Object<'_, '_>, name: &str) {
+        for place in object.places(tree) {
+            if let Some(literal) = tree.text(place.node.id()) {
+                self.used(literal.trim(), format!("{name} {}", place.slot));
+            }
+        }
+    }
+
+    /// Values that are manifests themselves; any other text is nobody's business.
+    fn configmap(&mut self, tree: &Tree<'_>, object: &Object<'_, '_>, spot: &Spot<'_>) {
+        let pairs = object
+            .root
+            .under("data")
+            .flat_map(|data| tree.pairs(data.id()));
+        for (key, value) in pairs {
+            let texts = (tree.text(key), tree.text(value));
+            let (Some(key), Some(text)) = texts else {
+                continue;
+            };
+            if !embedded::is_manifests(text) {
+                continue;
+            }
+            let name = format!("{} document {} {object} {key}", spot.name, spot.document);
+            for part in parts(text) {
+                self.inner(text, &part, &name);
+            }
+        }
+    }
+
+    fn inner(&mut self, text: &str, part: &Part, name: &str) {
+        let Ok(tree) = manifest::parse(text, part) else {
+            return;
+        };
+        for root in tree.roots() {
+            for object in object::objects(&tree, *root).into_iter().flatten() {
+                self.object(&tree, &object, &format!("{name}, {object}"));
+            }
+        }
     }
 
     /// What the operator renders a chart with.

@@ -10,8 +10,8 @@ use castlink_core::{
     Context, Result,
     app::{self, Outcome},
 };
+use castlink_rewrite::{answers, mapping};
 
-mod answers;
 mod apply;
 mod args;
 mod available;
@@ -31,14 +31,10 @@ mod json;
 mod ledger;
 mod listed;
 mod lock;
-mod manifest;
-mod mapping;
 mod nodes;
 mod notes;
 mod owner;
 mod patch;
-mod pin;
-mod places;
 mod plan;
 mod pods;
 mod preflight;

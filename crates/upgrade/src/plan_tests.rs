@@ -35,7 +35,7 @@ fn mapping(records: &[(&str, &str, &[&str])]) -> Mapping {
         })
         .collect();
     let items = castlink_core::input::read(lines.join("\n").as_bytes()).unwrap();
-    Mapping::from_items(items)
+    Mapping::of_records(items, None).expect("the cases of a test are well-formed")
 }
 
 fn seen(workloads: Vec<Workload>, pods: Vec<PodView>) -> Observed {

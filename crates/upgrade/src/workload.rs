@@ -6,109 +6,18 @@
 use std::{fmt, str::FromStr};
 
 use castlink_core::Failure;
+use castlink_rewrite::places::{self, Place};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::Value;
 
-use crate::{
-    json::text,
-    nodes::Placement,
-    owner,
-    places::{self, Place},
-};
+use crate::{json::text, nodes::Placement, owner};
 
-pub(crate) use crate::places::Slot;
+pub(crate) use castlink_rewrite::{kind::Kind, places::Slot};
 
-/// Kinds whose pods or templates are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Kind {
-    Deployment,
-    DaemonSet,
-    StatefulSet,
-    ReplicaSet,
-    ReplicationController,
-    CronJob,
-    Job,
-    Pod,
-}
-
-impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Deployment,
-        Self::DaemonSet,
-        Self::StatefulSet,
-        Self::ReplicaSet,
-        Self::ReplicationController,
-        Self::CronJob,
-        Self::Job,
-        Self::Pod,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Deployment => "Deployment",
-            Self::DaemonSet => "DaemonSet",
-            Self::StatefulSet => "StatefulSet",
-            Self::ReplicaSet => "ReplicaSet",
-            Self::ReplicationController => "ReplicationController",
-            Self::CronJob => "CronJob",
-            Self::Job => "Job",
-            Self::Pod => "Pod",
-        }
-    }
-
-    pub(crate) fn plural(self) -> &'static str {
-        match self {
-            Self::Deployment => "deployments",
-            Self::DaemonSet => "daemonsets",
-            Self::StatefulSet => "statefulsets",
-            Self::ReplicaSet => "replicasets",
-            Self::ReplicationController => "replicationcontrollers",
-            Self::CronJob => "cronjobs",
-            Self::Job => "jobs",
-            Self::Pod => "pods",
-        }
-    }
-
-    pub(crate) fn group(self) -> &'static str {
-        match self {
-            Self::Deployment | Self::DaemonSet | Self::StatefulSet | Self::ReplicaSet => "apps",
-            Self::CronJob | Self::Job => "batch",
-            Self::Pod | Self::ReplicationController => "",
-        }
-    }
-
-    pub(crate) fn resource(self) -> ApiResource {
-        let gvk = GroupVersionKind::gvk(self.group(), "v1", self.name());
-        ApiResource::from_gvk_with_plural(&gvk, self.plural())
-    }
-
-    /// True when a changed template starts a rollout.
-    pub(crate) fn rolls(self) -> bool {
-        matches!(self, Self::Deployment | Self::DaemonSet | Self::StatefulSet)
-    }
-
-    /// True when its pods tell what becomes of a change.
-    pub(crate) fn is_followed(self) -> bool {
-        self.rolls() || self == Self::Pod
-    }
-
-    /// When pods of a kind that is not followed run what its template says.
-    pub(crate) fn follows(self) -> &'static str {
-        match self {
-            Self::ReplicaSet | Self::ReplicationController => {
-                "it does not replace its pods: they change when they are deleted"
-            }
-            _ => "from its next run on",
-        }
-    }
-
-    pub(crate) fn pod_spec(self) -> &'static str {
-        match self {
-            Self::CronJob => "/spec/jobTemplate/spec/template/spec",
-            Self::Pod => "/spec",
-            _ => "/spec/template/spec",
-        }
-    }
+/// What the API calls the resource of `kind`.
+pub(crate) fn resource(kind: Kind) -> ApiResource {
+    let gvk = GroupVersionKind::gvk(kind.group(), "v1", kind.name());
+    ApiResource::from_gvk_with_plural(&gvk, kind.plural())
 }
 
 /// A workload of the namespace: `Deployment/castai-agent`.

@@ -1,7 +1,7 @@
 //! `images` of manifests and of Helm values: the records that the mirror reads.
 
 use anyhow::{Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{ECR, Place, fixture, pod};
 
@@ -54,6 +54,30 @@ fn manifests_are_listed_with_file_document_and_object() -> Result<()> {
     place
         .call(&["rewrite", "--images", "mirrored.json"], &text)?
         .done()?;
+    Ok(())
+}
+
+#[test]
+fn manifests_in_configmaps_are_listed_when_asked_for() -> Result<()> {
+    let place = Place::new()?;
+    let inner = "apiVersion: v1\nkind: Pod\nmetadata: {name: q}\nspec:\n  containers:\n  - name: c\n    image: inner:1\n";
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"},
+        "data": {"pod.yaml": inner, "note": "image: no:1"}});
+    let text = pod(&["outer:1"]) + "---\n" + &map.to_string();
+    let sources = |flags: &[&'static str]| -> Result<Vec<(String, Vec<String>)>> {
+        let args = [&["images", "-f", "-"], flags].concat();
+        records(&place.call(&args, &text)?.done()?)
+    };
+    let outer = (
+        "outer:1".to_owned(),
+        vec!["stdin document 1 Pod/p container c0".to_owned()],
+    );
+    assert_eq!(sources(&[])?, [outer.clone()]);
+    let user = "stdin document 2 ConfigMap/m pod.yaml, Pod/q container c".to_owned();
+    assert_eq!(
+        sources(&["--configmaps"])?,
+        [("inner:1".to_owned(), vec![user]), outer]
+    );
     Ok(())
 }
 

@@ -128,12 +128,22 @@ fn no_proxy_is_what_a_cluster_reaches_itself() -> Result<()> {
     let hosts: Vec<&str> = value.context("NO_PROXY")?.split(',').collect();
     for host in [
         "localhost",
+        "127.0.0.1",
+        "::1",
         "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "fc00::/7",
         "169.254.169.254",
         "169.254.170.23",
+        "fd00:ec2::254",
+        "fd00:ec2::23",
         ".svc",
         ".cluster.local",
         ".eks.amazonaws.com",
+        ".vpce.amazonaws.com",
+        ".internal",
         "api.cast.ai",
         ".corp",
     ] {
@@ -143,6 +153,29 @@ fn no_proxy_is_what_a_cluster_reaches_itself() -> Result<()> {
             "{host}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn variables_from_elsewhere_are_pointed_out() -> Result<()> {
+    let place = Place::new()?;
+    for (list, name) in [
+        ("- secretRef: {name: proxy}", "Secret/proxy"),
+        ("- configMapRef: {name: settings}", "ConfigMap/settings"),
+    ] {
+        let own = format!("  - name: a\n    image: IMAGE\n    envFrom:\n    {list}\n");
+        let said = place
+            .rewrite(&args(&["--check"]), pod(&own, AGENT))?
+            .refused(3)?;
+        ensure!(
+            said.contains(&format!("variables from {name} as well")),
+            "{said}"
+        );
+    }
+    let said = place
+        .rewrite(&args(&["--check"]), pod(CONTAINERS[0], AGENT))?
+        .refused(3)?;
+    ensure!(!said.contains("as well"), "{said}");
     Ok(())
 }
 

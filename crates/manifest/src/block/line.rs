@@ -2,12 +2,42 @@
 //!
 //! Never here: lines below each other.
 
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
 
-use crate::tree::{Builder, Style, Value};
+use crate::tree::{Builder, Style};
 
 /// A flow collection on one line is not deeper than this.
 const DEPTH: usize = 20;
+
+/// A scalar: what it reads, unless that is what is written, and how it is written.
+type Written = (Option<String>, Style);
+
+/// A byte of a key without quotes; one that may end a value without quotes; one that no such
+/// value begins with.
+const WORD: u8 = 1;
+const STOP: u8 = 2;
+const INDICATOR: u8 = 4;
+
+/// What each byte is, in a table: this is asked of every byte of a stream.
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'/' | b'-') {
+            kinds[byte as usize] = WORD;
+        }
+        byte += 1;
+    }
+    let indicators = b"?:,[]{}#&*!|>'\"%@`";
+    let mut at = 0;
+    while at < indicators.len() {
+        kinds[indicators[at] as usize] = INDICATOR;
+        at += 1;
+    }
+    kinds[b'#' as usize] |= STOP;
+    kinds[b':' as usize] |= STOP;
+    kinds
+};
 
 /// The rest of a line, read from front to back.
 pub(super) struct Line<'a> {
@@ -68,16 +98,15 @@ impl<'a> Line<'a> {
     /// Goes past a key and its colon, when the rest of the line begins with one; none when
     /// that is hard to say.
     #[expect(clippy::option_option, reason = "no key, and no judgement")]
-    pub(super) fn key(&mut self) -> Option<Option<(Cow<'a, str>, Style)>> {
+    pub(super) fn key(&mut self) -> Option<Option<Written>> {
         let start = self.at;
         let (text, style) = match self.peek()? {
             b'"' | b'\'' => self.quoted()?,
             _ => {
-                let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_./-".contains(byte);
                 let bytes = &self.text.as_bytes()[start..self.end];
-                let length = bytes.iter().take_while(|byte| is_word(byte)).count();
-                self.at += length;
-                (self.text[start..self.at].into(), Style::Plain)
+                let is_word = |byte: &&u8| KINDS[usize::from(**byte)] & WORD != 0;
+                self.at += bytes.iter().take_while(is_word).count();
+                (None, Style::Plain)
             }
         };
         if self.at > start && self.at_colon() {
@@ -93,7 +122,7 @@ impl<'a> Line<'a> {
     }
 
     /// Goes past a quoted scalar that ends on this line.
-    pub(super) fn quoted(&mut self) -> Option<(Cow<'a, str>, Style)> {
+    pub(super) fn quoted(&mut self) -> Option<Written> {
         let start = self.at;
         let quote = self.peek()?;
         self.at += 1;
@@ -116,9 +145,9 @@ impl<'a> Line<'a> {
         self.at += 1;
         let inner = &self.text[start + 1..self.at - 1];
         let text = match (plain, quote) {
-            (true, _) => inner.into(),
-            (false, b'\'') => inner.replace("''", "'").into(),
-            (false, _) => unescaped(&self.text[start..self.at])?.into(),
+            (true, _) => None,
+            (false, b'\'') => Some(inner.replace("''", "'")),
+            (false, _) => Some(unescaped(&self.text[start..self.at])?),
         };
         let style = if quote == b'"' {
             Style::Double
@@ -135,6 +164,9 @@ impl<'a> Line<'a> {
         let bytes = &self.text.as_bytes()[start..self.end];
         let mut length = bytes.len();
         for (at, byte) in bytes.iter().enumerate() {
+            if KINDS[usize::from(*byte)] & STOP == 0 {
+                continue;
+            }
             match byte {
                 b'#' if at > 0 && bytes[at - 1] == b' ' => {
                     length = at;
@@ -155,7 +187,7 @@ impl<'a> Line<'a> {
     fn begins_plain(&self) -> Option<()> {
         let begins = match self.peek()? {
             b'-' => !matches!(self.byte(self.at + 1), None | Some(b' ')),
-            byte => !b"?:,[]{}#&*!|>'\"%@`".contains(&byte),
+            byte => KINDS[usize::from(byte)] & INDICATOR == 0,
         };
         begins.then_some(())
     }
@@ -178,15 +210,13 @@ impl<'a> Line<'a> {
         let start = self.at;
         match self.peek()? {
             b'[' => {
-                let items = Vec::new();
-                builder.open(start, Value::List { items, flow: true });
+                builder.open_list(start, true);
                 self.flow_entries(b']', builder, |line, builder| {
                     line.flow_value(builder, depth)
                 })
             }
             b'{' => {
-                let pairs = Vec::new();
-                builder.open(start, Value::Map { pairs, flow: true });
+                builder.open_map(start, true);
                 self.flow_entries(b'}', builder, |line, builder| {
                     line.flow_scalar(builder)?;
                     if !line.at_colon() || line.byte(line.at + 1).is_none() {
@@ -240,17 +270,15 @@ impl<'a> Line<'a> {
                 {
                     self.at += 1;
                 }
-                (self.text[start..self.at].into(), Style::Plain)
+                (None, Style::Plain)
             }
         };
         let span = start..self.at;
         let ends = matches!(self.peek()?, b' ' | b',' | b']' | b'}' | b':');
-        let value = Value::Scalar {
-            text,
-            style,
-            binary: false,
+        match text {
+            Some(text) => builder.scalar(span.clone(), text.into(), style, false),
+            None => builder.verbatim(span.clone(), style),
         };
-        builder.leaf(span.clone(), value);
         (ends && !span.is_empty()).then_some(())
     }
 }

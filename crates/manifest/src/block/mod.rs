@@ -12,7 +12,9 @@ mod tests;
 
 use std::ops::Range;
 
-use super::tree::{Builder, Style, Tree, Value};
+use memchr::{memchr, memchr_iter};
+
+use super::tree::{Builder, Style, Tree};
 use line::Line;
 
 /// Deeper than any object; what is deeper is for `yaml` to judge.
@@ -26,7 +28,7 @@ pub(crate) fn parse(text: &str, start: usize) -> Option<Tree<'_>> {
     let mut reader = Reader {
         text,
         at: start,
-        builder: Builder::for_text(text.len() - start),
+        builder: Builder::new(text, start),
         levels: Vec::new(),
         pending: None,
     };
@@ -39,7 +41,7 @@ pub(crate) fn parse(text: &str, start: usize) -> Option<Tree<'_>> {
 fn is_simple(text: &str) -> bool {
     let bytes = text.as_bytes();
     let control = |byte: &u8| (*byte < 0x20 && !matches!(byte, b'\n' | b'\r')) || *byte == 0x7f;
-    let mut returns = text.match_indices('\r').map(|(at, _)| at);
+    let mut returns = memchr_iter(b'\r', bytes);
     // Every byte, without a way out in between: a processor does many at once then.
     !bytes
         .iter()
@@ -80,9 +82,7 @@ impl<'a> Reader<'a> {
     fn next_line(&mut self) -> Range<usize> {
         let start = self.at;
         let bytes = self.text.as_bytes();
-        let end = self.text[start..]
-            .find('\n')
-            .map_or(bytes.len(), |at| start + at);
+        let end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
         self.at = (end + 1).min(bytes.len());
         let end = if end > start && bytes[end - 1] == b'\r' {
             end - 1
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
             }
             _ => {
                 let span = line.plain()?;
-                self.leaf(span.clone(), self.text[span].into(), Style::Plain);
+                self.leaf(span, None, Style::Plain);
             }
         }
         line.skip_blanks();
@@ -206,7 +206,7 @@ impl<'a> Reader<'a> {
         if self.at == self.text.len() && !self.text.ends_with('\n') {
             return None;
         }
-        self.leaf(start..self.at, text.into(), Style::Block);
+        self.leaf(start..self.at, Some(text), Style::Block);
         Some(())
     }
 
@@ -243,17 +243,10 @@ impl<'a> Reader<'a> {
         }
         self.pending = None;
         self.levels.push(level);
-        let value = match level.list {
-            true => Value::List {
-                items: Vec::new(),
-                flow: false,
-            },
-            false => Value::Map {
-                pairs: Vec::new(),
-                flow: false,
-            },
+        match level.list {
+            true => self.builder.open_list(at, false),
+            false => self.builder.open_map(at, false),
         };
-        self.builder.open(at, value);
         Some(())
     }
 
@@ -268,17 +261,16 @@ impl<'a> Reader<'a> {
     /// The value that was awaited does not come: it is null.
     fn nothing(&mut self) {
         if let Some(at) = self.pending.take() {
-            self.leaf(at..at, "".into(), Style::Plain);
+            self.leaf(at..at, None, Style::Plain);
         }
     }
 
-    fn leaf(&mut self, span: Range<usize>, text: std::borrow::Cow<'a, str>, style: Style) {
-        let value = Value::Scalar {
-            text,
-            style,
-            binary: false,
+    /// A scalar; without a `text` it reads as it is written.
+    fn leaf(&mut self, span: Range<usize>, text: Option<String>, style: Style) {
+        match text {
+            Some(text) => self.builder.scalar(span, text.into(), style, false),
+            None => self.builder.verbatim(span, style),
         };
-        self.builder.leaf(span, value);
     }
 
     fn finish(mut self) -> Option<Tree<'a>> {

@@ -3,31 +3,31 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{tree::Id, yaml};
+use crate::{
+    tree::{Id, Value},
+    yaml,
+};
 
 /// The tree as text, with the bytes of everything that an edit could be made at.
 fn shown(tree: &Tree<'_>) -> String {
     fn show(tree: &Tree<'_>, id: Id, out: &mut String) {
-        let entry = tree.entry(id);
-        match &entry.value {
-            Value::Scalar { text, style, .. } => {
-                let span = &entry.span;
-                match span.is_empty() || text.is_empty() {
-                    true => out.push_str(&format!("{style:?} {text:?};")),
-                    false => out.push_str(&format!("{style:?} {text:?} {span:?};")),
-                }
-            }
-            Value::List { items, flow } => {
-                let start = if *flow { entry.span.start } else { 0 };
+        let span = tree.span(id);
+        match tree.value(id) {
+            Value::Scalar { text, style, .. } => match span.is_empty() || text.is_empty() {
+                true => out.push_str(&format!("{style:?} {text:?};")),
+                false => out.push_str(&format!("{style:?} {text:?} {span:?};")),
+            },
+            Value::List { flow } => {
+                let start = if flow { span.start } else { 0 };
                 out.push_str(&format!("[{start} {flow} "));
-                items.iter().for_each(|item| show(tree, *item, out));
+                tree.items(id).for_each(|item| show(tree, item, out));
                 out.push(']');
             }
-            Value::Map { pairs, flow } => {
-                out.push_str(&format!("{{{} {flow} ", entry.span.start));
-                for (key, value) in pairs {
-                    show(tree, *key, out);
-                    show(tree, *value, out);
+            Value::Map { flow } => {
+                out.push_str(&format!("{{{} {flow} ", span.start));
+                for (key, value) in tree.pairs(id) {
+                    show(tree, key, out);
+                    show(tree, value, out);
                 }
                 out.push('}');
             }

@@ -47,7 +47,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "URL")]
     pub(crate) proxy: Option<String>,
     /// Further hosts for NO_PROXY, beside what every EKS cluster reaches directly (repeat, or
-    /// separate with commas)
+    /// separate with commas). With PrivateLink endpoints name what they serve, or it goes to the
+    /// proxy: --no-proxy .cast.ai,.us-east-1.amazonaws.com
     #[arg(long, value_name = "HOST", value_delimiter = ',', requires = "proxy")]
     pub(crate) no_proxy: Vec<String>,
 }

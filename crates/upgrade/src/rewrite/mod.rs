@@ -4,15 +4,6 @@
 //!
 //! Never here: the cluster. Nothing is asked, nothing is patched.
 
-mod edit;
-mod embedded;
-mod finding;
-mod pipeline;
-mod plan;
-#[cfg(test)]
-mod property;
-mod proxy;
-mod rules;
 mod spool;
 
 use std::path::Path;
@@ -24,17 +15,17 @@ use castlink_core::{
     printer::count,
     record::{Change, ChangeStatus, Record},
 };
+use castlink_manifest::stream::{self, Pieces};
+use castlink_rewrite::{
+    finding::{Finding, What},
+    mapping::Mapping,
+    pipeline::{self, Done},
+    proxy::Proxy,
+    rules::Rules,
+};
 use tokio::task::spawn_blocking;
 
-use crate::{
-    args::{OnUnmapped, RewriteArgs},
-    manifest::stream::{self, Pieces},
-    mapping::Mapping,
-};
-use finding::{Finding, What};
-use pipeline::Done;
-use proxy::Proxy;
-use rules::Rules;
+use crate::args::{OnUnmapped, RewriteArgs};
 use spool::Spool;
 
 /// Findings of a kind that are told one by one; of more, the number.
@@ -54,7 +45,7 @@ pub(crate) async fn run(args: RewriteArgs, context: Context) -> Result<Outcome> 
 
 fn rewrite(args: &RewriteArgs, context: &Context) -> Result<Outcome> {
     check_usage(args)?;
-    let rules = rules(args, &context.config)?;
+    let rules = rules(args, &context.config, context.printer.is_verbose())?;
     let sources = stream::open(&args.files)?;
     let mut run = Run {
         args,
@@ -84,7 +75,7 @@ fn check_usage(args: &RewriteArgs) -> Result<()> {
     Ok(())
 }
 
-fn rules(args: &RewriteArgs, config: &Config) -> Result<Rules> {
+fn rules(args: &RewriteArgs, config: &Config, verbose: bool) -> Result<Rules> {
     let mapping = Mapping::of_file(
         args.images.as_deref(),
         args.to.as_deref(),
@@ -108,6 +99,7 @@ fn rules(args: &RewriteArgs, config: &Config) -> Result<Rules> {
         mapping,
         pins,
         configmaps: args.configmaps,
+        tell_changes: args.check || verbose,
         proxy: proxy.transpose()?,
     })
 }
@@ -123,6 +115,8 @@ struct Seen {
     documents: usize,
     objects: usize,
     changed: usize,
+    /// Of those that changed.
+    told: usize,
     added: usize,
     unmapped: usize,
     broken: usize,
@@ -150,6 +144,7 @@ impl Run<'_> {
         self.before += done.planned.documents;
         self.seen.documents += done.planned.documents;
         self.seen.objects += done.planned.objects;
+        self.seen.changed += done.planned.changed;
         // What will not be written need not be kept.
         if self.args.check || self.refusal().is_some() {
             return Ok(());
@@ -177,7 +172,7 @@ impl Run<'_> {
     fn tell(&mut self, finding: &Finding) {
         let seen = &mut self.seen;
         let (number, quiet) = match &finding.what {
-            What::Changed { .. } => (&mut seen.changed, !self.args.check),
+            What::Changed { .. } => (&mut seen.told, !self.args.check),
             What::Added { .. } => (&mut seen.added, !self.args.check),
             What::Unmapped { .. } => (
                 &mut seen.unmapped,

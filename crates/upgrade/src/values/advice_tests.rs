@@ -34,12 +34,7 @@ fn one(image: &str) -> Value {
 }
 
 fn mapping() -> Mapping {
-    let args = crate::args::SourceArgs {
-        input: None,
-        to: Some(ECR.into()),
-        layout: Some(Layout::Full),
-    };
-    Mapping::read(&args, &Config::default()).unwrap()
+    Mapping::by_rule(Some(ECR), Some(Layout::Full), &Config::default()).unwrap()
 }
 
 fn advised(workloads: Vec<Workload>, components: &[Component]) -> Vec<Advice> {

@@ -22,7 +22,7 @@ use advice::{Advice, advise};
 /// # Errors
 /// Exit 2 for a release that is not there.
 pub(crate) async fn run(args: ValuesArgs, context: &Context) -> Result<Outcome> {
-    let mapping = Mapping::read(&args.source, &context.config)?;
+    let mapping = args.source.mapping(&context.config).await?;
     let session = Session::open(context).await?;
     let printer = session.printer();
     let components = session.cluster.components(printer).await?;

@@ -18,17 +18,19 @@ use super::{
     plan::{self, Depth, Planned},
     rules::Rules,
 };
-use crate::manifest::stream::{Piece, Pieces};
+use castlink_manifest::stream::{Piece, Pieces};
 
 /// More cores than this only wait for the one that reads.
 const WORKERS: usize = 8;
 
 /// A piece as it comes out.
-pub(crate) struct Done {
-    pub(crate) planned: Planned,
+pub struct Done {
+    /// What became of it.
+    pub planned: Planned,
     /// True for the first piece of a file.
-    pub(crate) first: bool,
-    pub(crate) text: String,
+    pub first: bool,
+    /// The text with its edits.
+    pub text: String,
 }
 
 type Job = (Piece, Sender<Done>);
@@ -37,7 +39,7 @@ type Job = (Piece, Sender<Done>);
 ///
 /// # Errors
 /// What reading the stream or `take` failed with.
-pub(crate) fn run(
+pub fn run(
     mut pieces: Pieces,
     rules: &Rules,
     mut take: impl FnMut(Done) -> Result<()>,

@@ -3,43 +3,44 @@
 //! Never here: what charts make of them. Where a chart fills in a tag of its own, only
 //! rendering it shows the image.
 
-use super::tree::{Id, Tree, Value};
+use castlink_manifest::tree::{Id, Tree, Value};
+
 use crate::places::{is_image_variable, text_at};
 
 /// An image that values set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Setting {
+pub struct Setting {
     /// Where: `castai-agent.image`.
-    pub(crate) path: String,
+    pub path: String,
     /// The byte at which it begins.
-    pub(crate) at: usize,
+    pub at: usize,
     /// The references it stands for; empty without a tag.
-    pub(crate) images: Vec<String>,
+    pub images: Vec<String>,
     /// The repository alone.
-    pub(crate) repository: String,
+    pub repository: String,
 }
 
 /// Every image that is set below `root`.
-pub(crate) fn settings(tree: &Tree<'_>, root: Id) -> Vec<Setting> {
+pub fn settings(tree: &Tree<'_>, root: Id) -> Vec<Setting> {
     let mut found = Vec::new();
     collect(tree, root, String::new(), &mut found);
     found
 }
 
 fn collect(tree: &Tree<'_>, id: Id, path: String, found: &mut Vec<Setting>) {
-    match &tree.entry(id).value {
-        Value::Map { pairs, .. } => {
+    match tree.value(id) {
+        Value::Map { .. } => {
             found.extend(triple(tree, id, &path));
-            for (key, value) in pairs {
-                let key = tree.text(*key).unwrap_or_default();
+            for (key, value) in tree.pairs(id) {
+                let key = tree.text(key).unwrap_or_default();
                 let path = join(&path, key);
-                found.extend(literal(tree, *value, key, &path));
-                collect(tree, *value, path, found);
+                found.extend(literal(tree, value, key, &path));
+                collect(tree, value, path, found);
             }
         }
-        Value::List { items, .. } => {
-            for (index, item) in items.iter().enumerate() {
-                collect(tree, *item, format!("{path}[{index}]"), found);
+        Value::List { .. } => {
+            for (index, item) in tree.items(id).enumerate() {
+                collect(tree, item, format!("{path}[{index}]"), found);
             }
         }
         // An anchor is met where it is written.
@@ -85,7 +86,7 @@ fn triple(tree: &Tree<'_>, id: Id, path: &str) -> Option<Setting> {
     });
     Some(Setting {
         path: path.to_owned(),
-        at: tree.entry(map.under("repository").last()?.id()).span.start,
+        at: tree.span(map.under("repository").last()?.id()).start,
         images,
         repository,
     })
@@ -107,7 +108,7 @@ fn literal(tree: &Tree<'_>, id: Id, key: &str, path: &str) -> Option<Setting> {
     let whole = key == "image" && text.contains([':', '/']) || is_image_variable(key);
     (whole && !text.is_empty()).then(|| Setting {
         path: path.to_owned(),
-        at: tree.entry(id).span.start,
+        at: tree.span(id).start,
         images: vec![text.to_owned()],
         repository: text.to_owned(),
     })

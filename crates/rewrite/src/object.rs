@@ -4,10 +4,11 @@
 
 use std::fmt;
 
-use super::tree::{Cursor, Id, Tree, Value};
+use castlink_manifest::tree::{Cursor, Id, Tree, Value};
+
 use crate::{
-    places::{self, CONTAINER_LISTS, Container, Node, Place},
-    workload::Kind,
+    kind::Kind,
+    places::{self, CONTAINER_LISTS, Container, Place},
 };
 
 /// API groups whose kinds hold their pods where [`pod_spec`] says.
@@ -35,18 +36,21 @@ const FIELDS: [&str; 7] = [
 
 /// An object of a manifest.
 #[derive(Debug, Clone)]
-pub(crate) struct Object<'t, 'a> {
-    pub(crate) kind: String,
-    pub(crate) name: String,
+pub struct Object<'t, 'a> {
+    /// Its kind: `Deployment`.
+    pub kind: &'t str,
+    /// Its name, or what its name is made from; may be empty.
+    pub name: &'t str,
     /// The group of its API; empty for the core.
-    pub(crate) group: String,
-    pub(crate) root: Cursor<'t, 'a>,
+    pub group: &'t str,
+    /// The whole of it.
+    pub root: Cursor<'t, 'a>,
 }
 
 impl fmt::Display for Object<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name.as_str() {
-            "" => f.write_str(&self.kind),
+        match self.name {
+            "" => f.write_str(self.kind),
             name => write!(f, "{}/{name}", self.kind),
         }
     }
@@ -54,7 +58,7 @@ impl fmt::Display for Object<'_, '_> {
 
 /// The objects of the document at `root`, those of lists one by one. An error names what is
 /// no object.
-pub(crate) fn objects<'t, 'a>(tree: &'t Tree<'a>, root: Id) -> Result<Vec<Object<'t, 'a>>, Id> {
+pub fn objects<'t, 'a>(tree: &'t Tree<'a>, root: Id) -> Result<Vec<Object<'t, 'a>>, Id> {
     let mut found = Vec::new();
     let root = tree.cursor(root);
     if root.text().is_some() || !is_empty(tree, root) {
@@ -65,19 +69,19 @@ pub(crate) fn objects<'t, 'a>(tree: &'t Tree<'a>, root: Id) -> Result<Vec<Object
 
 /// Nothing at all, as between two markers or in a file of comments.
 fn is_empty(tree: &Tree<'_>, root: Cursor<'_, '_>) -> bool {
-    matches!(tree.entry(root.id()).value, Value::Scalar { .. }) && root.text().is_none()
+    matches!(tree.value(root.id()), Value::Scalar { .. }) && root.text().is_none()
 }
 
 fn collect<'t, 'a>(
     tree: &'t Tree<'a>,
     root: Cursor<'t, 'a>,
-    listed: Option<&str>,
+    listed: Option<&'t str>,
     found: &mut Vec<Object<'t, 'a>>,
 ) -> Result<(), Id> {
     let kind = places::text_at(root, "/kind").or(listed).ok_or(root.id())?;
-    let items = root.under("items");
-    if let (Some(listed), [items]) = (kind.strip_suffix("List"), items.as_slice())
-        && matches!(tree.entry(items.id()).value, Value::List { .. })
+    if let Some(listed) = kind.strip_suffix("List")
+        && let Some(items) = only(root.under("items"))
+        && matches!(tree.value(items.id()), Value::List { .. })
     {
         let listed = Some(listed).filter(|kind| !kind.is_empty());
         for item in items.items() {
@@ -88,35 +92,35 @@ fn collect<'t, 'a>(
     let version = places::text_at(root, "/apiVersion");
     let version = version.or(listed.map(|_| "")).ok_or(root.id())?;
     found.push(Object {
-        kind: kind.to_owned(),
+        kind,
         name: places::text_at(root, "/metadata/name")
             .or_else(|| places::text_at(root, "/metadata/generateName"))
-            .unwrap_or_default()
-            .to_owned(),
-        group: version
-            .split_once('/')
-            .map_or("", |(group, _)| group)
-            .into(),
+            .unwrap_or_default(),
+        group: version.split_once('/').map_or("", |(group, _)| group),
         root,
     });
     Ok(())
 }
 
+fn only<T>(mut of: impl Iterator<Item = T>) -> Option<T> {
+    of.next().filter(|_| of.next().is_none())
+}
+
 impl<'t, 'a> Object<'t, 'a> {
     /// The places where references to images stand.
-    pub(crate) fn places(&self, tree: &'t Tree<'a>) -> Vec<Place<Cursor<'t, 'a>>> {
+    pub fn places(&self, tree: &'t Tree<'a>) -> Vec<Place<Cursor<'t, 'a>>> {
         let specs = self.pod_specs(tree).into_iter();
         specs.flat_map(places::in_pod_spec).collect()
     }
 
     /// The containers of its pods.
-    pub(crate) fn containers(&self, tree: &'t Tree<'a>) -> Vec<Container<Cursor<'t, 'a>>> {
+    pub fn containers(&self, tree: &'t Tree<'a>) -> Vec<Container<Cursor<'t, 'a>>> {
         let specs = self.pod_specs(tree).into_iter();
         specs.flat_map(places::containers).collect()
     }
 
     /// The values that castware-operator renders a chart with, in a Component of its.
-    pub(crate) fn component_values(&self) -> Vec<Cursor<'t, 'a>> {
+    pub fn component_values(&self) -> Vec<Cursor<'t, 'a>> {
         match self.kind == "Component" && self.group.ends_with("cast.ai") {
             true => places::at(self.root, "/spec/values"),
             false => Vec::new(),
@@ -126,7 +130,7 @@ impl<'t, 'a> Object<'t, 'a> {
     /// The pod specs in it: where its kind has them, or, in a kind that is not known,
     /// wherever containers are listed.
     fn pod_specs(&self, tree: &'t Tree<'a>) -> Vec<Cursor<'t, 'a>> {
-        if WITHOUT_PODS.contains(&self.kind.as_str()) {
+        if WITHOUT_PODS.contains(&self.kind) {
             return Vec::new();
         }
         match self.pod_spec() {
@@ -136,10 +140,10 @@ impl<'t, 'a> Object<'t, 'a> {
     }
 
     fn pod_spec(&self) -> Option<&'static str> {
-        if !GROUPS.contains(&self.group.as_str()) {
+        if !GROUPS.contains(&self.group) {
             return None;
         }
-        match self.kind.as_str() {
+        match self.kind {
             "ReplicaSet" | "ReplicationController" => Some("/spec/template/spec"),
             "PodTemplate" => Some("/template/spec"),
             name => {
@@ -149,12 +153,14 @@ impl<'t, 'a> Object<'t, 'a> {
         }
     }
 
-    /// True when `id` is what a helper at the top of this object holds.
-    pub(crate) fn is_helper(&self, tree: &Tree<'_>, id: Id) -> bool {
-        self.pod_spec().is_some()
-            && tree.pairs(self.root.id()).iter().any(|(key, value)| {
-                *value == id && !tree.text(*key).is_some_and(|key| FIELDS.contains(&key))
-            })
+    /// What helpers at the top of this object hold.
+    pub fn helpers(&self, tree: &'t Tree<'a>) -> impl Iterator<Item = Id> + use<'t, 'a> {
+        let any = self.pod_spec().is_some();
+        let is_helper = move |key: Id| !tree.text(key).is_some_and(|key| FIELDS.contains(&key));
+        let pairs = tree.pairs(self.root.id());
+        pairs
+            .filter(move |(key, _)| any && is_helper(*key))
+            .map(|(_, value)| value)
     }
 }
 
@@ -169,9 +175,7 @@ fn anywhere<'t, 'a>(tree: &'t Tree<'a>, root: Cursor<'t, 'a>) -> Vec<Cursor<'t, 
 
 fn lists_containers(map: Cursor<'_, '_>) -> bool {
     CONTAINER_LISTS.iter().any(|(list, _)| {
-        let entries = map.under(list).into_iter().flat_map(Node::items);
-        entries
-            .into_iter()
-            .any(|entry| !entry.under("image").is_empty())
+        let mut entries = map.under(list).flat_map(Cursor::items);
+        entries.any(|entry| entry.under("image").next().is_some())
     })
 }

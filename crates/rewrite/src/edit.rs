@@ -4,18 +4,21 @@
 
 use std::ops::Range;
 
-use crate::manifest::tree::Style;
+use castlink_manifest::tree::Style;
 
 /// `text` in the place of the bytes of `span`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Edit {
-    pub(crate) span: Range<usize>,
-    pub(crate) text: String,
+pub struct Edit {
+    /// The bytes to replace.
+    pub span: Range<usize>,
+    /// What is there instead.
+    pub text: String,
 }
 
 /// The edit that makes the scalar at `span`, which reads `from`, read `to`; none where that
 /// cannot be said in its style.
-pub(crate) fn scalar(
+#[must_use]
+pub fn scalar(
     source: &str,
     span: &Range<usize>,
     style: Style,
@@ -23,7 +26,7 @@ pub(crate) fn scalar(
     to: &str,
 ) -> Option<Edit> {
     let raw = &source[span.clone()];
-    let Some(at) = raw.find(from) else {
+    let Some(at) = position(raw, from, style) else {
         // Written with escapes: the whole scalar, the plain way.
         return (style != Style::Block).then(|| Edit {
             span: span.clone(),
@@ -38,8 +41,19 @@ pub(crate) fn scalar(
     Some(Edit { span, text })
 }
 
+/// Where `from` stands in `raw`; mostly it is all of it, within its quotes.
+fn position(raw: &str, from: &str, style: Style) -> Option<usize> {
+    let quote = usize::from(matches!(style, Style::Single | Style::Double));
+    let all = raw.len() == from.len() + 2 * quote;
+    match all && raw[quote..].starts_with(from) {
+        true => Some(quote),
+        false => raw.find(from),
+    }
+}
+
 /// `text` as a part of a scalar of `style`.
-pub(crate) fn within(style: Style, text: &str) -> String {
+#[must_use]
+pub fn within(style: Style, text: &str) -> String {
     match style {
         Style::Plain | Style::Block => text.to_owned(),
         Style::Single => text.replace('\'', "''"),
@@ -48,7 +62,8 @@ pub(crate) fn within(style: Style, text: &str) -> String {
 }
 
 /// `text` as a double-quoted scalar, in YAML and in JSON.
-pub(crate) fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
@@ -74,7 +89,7 @@ fn is_plain(text: &str) -> bool {
 /// Writes `source` with the edits, which are sorted here.
 ///
 /// Edits of the same bytes are one; others never overlap, since scalars do not.
-pub(crate) fn apply(source: &str, edits: &mut Vec<Edit>, out: &mut String) {
+pub fn apply(source: &str, edits: &mut Vec<Edit>, out: &mut String) {
     edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
     edits.dedup();
     let mut done = 0;

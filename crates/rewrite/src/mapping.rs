@@ -16,19 +16,29 @@ use castlink_core::{
 
 use crate::{
     answers::{Answer, Answers},
-    args::SourceArgs,
     pin,
 };
 
 /// What is known about a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
+pub enum Target {
     /// It can be pulled by this name.
-    Mirrored { to: String, platforms: Vec<String> },
+    Mirrored {
+        /// The name.
+        to: String,
+        /// What it is known to be there for; empty when nobody says.
+        platforms: Vec<String>,
+    },
     /// It would be copied there (`castlink-mirror plan`).
-    Planned { to: String },
+    Planned {
+        /// The name it would have.
+        to: String,
+    },
     /// Copying it failed.
-    Failed { reason: String },
+    Failed {
+        /// Why.
+        reason: String,
+    },
     /// It is in a private registry.
     Private,
     /// It is public, and nothing says where it went.
@@ -39,7 +49,7 @@ pub(crate) enum Target {
 
 /// Targets by source reference.
 #[derive(Debug, Default)]
-pub(crate) struct Mapping {
+pub struct Mapping {
     literal: HashMap<String, Mirrored>,
     normal: HashMap<String, String>,
     registry: Option<String>,
@@ -53,24 +63,38 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Reads the records, or takes the rule of `--to`.
+    /// What `items` say, where `registry` is the only one that counts, if it is given.
     ///
     /// # Errors
-    /// Exit 2 when stdin holds no `mirrored` records; the exit of the stage before when it
-    /// failed as a whole.
-    pub(crate) fn read(args: &SourceArgs, config: &Config) -> Result<Self> {
-        if args.input.is_some() {
-            return Self::from_input(input::read_stdin()?, args.to.clone());
+    /// Exit 2 when there is no `mirrored` record among them; the exit of the stage before when
+    /// it failed as a whole.
+    pub fn of_records(items: Vec<Input>, registry: Option<String>) -> Result<Self> {
+        let mut mapping = Self {
+            registry,
+            ..Self::default()
+        };
+        let mut summary = None;
+        let mut sources = 0;
+        for item in items {
+            match item {
+                Input::Record(Record::Mirrored(record)) => mapping.add(record)?,
+                Input::Record(Record::Summary(record)) => summary = Some(record),
+                Input::Record(Record::Image(_)) | Input::Reference(_) => sources += 1,
+                Input::Record(_) | Input::Unknown(_) => {}
+            }
         }
-        Self::by_rule(args.to.as_deref(), args.layout, config)
+        if mapping.literal.is_empty() {
+            nothing_came(sources, summary)?;
+        }
+        Ok(mapping)
     }
 
     /// Reads `file`, a lock file or records; without one, takes the rule of `--to`. `-` is
     /// records on stdin.
     ///
     /// # Errors
-    /// Exit 2: the file is neither, or nothing says which registry; as [`Mapping::read`].
-    pub(crate) fn of_file(
+    /// Exit 2: the file is neither, or nothing says which registry; as [`Mapping::of_records`].
+    pub fn of_file(
         file: Option<&Path>,
         to: Option<&str>,
         layout: Option<Layout>,
@@ -80,7 +104,7 @@ impl Mapping {
             return Self::by_rule(to, layout, config);
         };
         if file == Path::new("-") {
-            return Self::from_input(input::read_stdin()?, to.map(str::to_owned));
+            return Self::of_records(input::read_stdin()?, to.map(str::to_owned));
         }
         let named = |failure: Failure| failure.context(format!("images of {}", file.display()));
         let text = fs::read_to_string(file)
@@ -91,7 +115,7 @@ impl Mapping {
             .starts_with('{')
         {
             let items = input::read(text.as_bytes()).map_err(named)?;
-            return Self::from_input(items, to.map(str::to_owned)).map_err(named);
+            return Self::of_records(items, to.map(str::to_owned)).map_err(named);
         }
         Ok(Self {
             lock: Some(Lock::parse(&text).map_err(named)?),
@@ -99,7 +123,11 @@ impl Mapping {
         })
     }
 
-    fn by_rule(to: Option<&str>, layout: Option<Layout>, config: &Config) -> Result<Self> {
+    /// Every reference is taken to be mirrored to `to`, or to `[mirror] to`.
+    ///
+    /// # Errors
+    /// Exit 2 when neither says which registry.
+    pub fn by_rule(to: Option<&str>, layout: Option<Layout>, config: &Config) -> Result<Self> {
         let registry = to.map(str::to_owned).or_else(|| config.mirror.to.clone());
         Ok(Self {
             registry: Some(registry.ok_or_else(no_source)?),
@@ -113,7 +141,7 @@ impl Mapping {
     ///
     /// # Errors
     /// Exit 2 when a selection makes other images of those in the lock file.
-    pub(crate) fn digests(&self, platforms: &[String]) -> Result<Option<HashMap<String, String>>> {
+    pub fn digests(&self, platforms: &[String]) -> Result<Option<HashMap<String, String>>> {
         let (Some(registry), Some(layout)) = (&self.registry, self.rule) else {
             let usable = self
                 .literal
@@ -141,7 +169,7 @@ impl Mapping {
     }
 
     /// Why a reference has no target.
-    pub(crate) fn unknown(&self) -> &'static str {
+    pub fn unknown(&self) -> &'static str {
         match self.lock {
             Some(_) => "the lock file does not have it",
             None => "no record says where it was mirrored to",
@@ -149,18 +177,18 @@ impl Mapping {
     }
 
     /// Writes targets with their digest from now on.
-    pub(crate) fn pin(&mut self) {
+    pub fn pin(&mut self) {
         self.pin = true;
     }
 
     /// Takes in what registries said.
-    pub(crate) fn learn(&mut self, answers: Answers) {
+    pub fn learn(&mut self, answers: Answers) {
         self.answers.extend(answers);
     }
 
     /// The reference to ask a registry for before `literal` is replaced: its target, when
     /// no record says which platforms it has (or, to pin it, which digest).
-    pub(crate) fn open_question(&self, literal: &str) -> Option<String> {
+    pub fn open_question(&self, literal: &str) -> Option<String> {
         match self.stated(literal) {
             Target::Mirrored { to, platforms } => {
                 let unpinned = self.pin && !to.contains('@') && self.digest(&to).is_none();
@@ -170,32 +198,6 @@ impl Mapping {
             Target::Private if self.pin && !literal.contains('@') => Some(literal.to_owned()),
             _ => None,
         }
-    }
-
-    fn from_input(items: Vec<Input>, registry: Option<String>) -> Result<Self> {
-        let mut mapping = Self {
-            registry,
-            ..Self::default()
-        };
-        let mut summary = None;
-        let mut sources = 0;
-        for item in items {
-            match item {
-                Input::Record(Record::Mirrored(record)) => mapping.add(record)?,
-                Input::Record(Record::Summary(record)) => summary = Some(record),
-                Input::Record(Record::Image(_)) | Input::Reference(_) => sources += 1,
-                Input::Record(_) | Input::Unknown(_) => {}
-            }
-        }
-        if mapping.literal.is_empty() {
-            nothing_came(sources, summary)?;
-        }
-        Ok(mapping)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn from_items(items: Vec<Input>) -> Self {
-        Self::from_input(items, None).expect("the cases of a test are well-formed")
     }
 
     /// Adds one record. With several for one source (several target registries), `--to`
@@ -227,7 +229,7 @@ impl Mapping {
     }
 
     /// What is known about `literal`, after everything that registries have said.
-    pub(crate) fn target(&self, literal: &str) -> Target {
+    pub fn target(&self, literal: &str) -> Target {
         let (to, platforms) = match self.stated(literal) {
             Target::Mirrored { to, platforms } => (to, platforms),
             Target::Private if self.pin => (literal.to_owned(), Vec::new()),
@@ -297,7 +299,7 @@ impl Mapping {
     }
 
     /// The registry that most targets share, for a short display.
-    pub(crate) fn registry(&self) -> Option<String> {
+    pub fn registry(&self) -> Option<String> {
         let first = || self.literal.values().find(|record| record.status.usable());
         self.registry
             .clone()
@@ -336,7 +338,7 @@ impl Mapping {
 }
 
 /// True when `image` is served by `registry`, or, where none is given, by any ECR registry.
-pub(crate) fn is_private(image: &ImageRef, registry: Option<&str>) -> bool {
+pub fn is_private(image: &ImageRef, registry: Option<&str>) -> bool {
     match registry {
         Some(registry) => image.is_at(registry),
         None => EcrHost::parse(image.registry()).is_some(),

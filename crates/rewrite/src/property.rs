@@ -4,6 +4,7 @@
 //! The reader that judges is another one than the reader under test.
 
 use castlink_core::{config::Config, reference::Layout};
+use castlink_manifest::stream::{Pieces, Source};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -13,10 +14,7 @@ use super::{
     plan::{self, Depth, Planned},
     rules::Rules,
 };
-use crate::{
-    manifest::stream::{Pieces, Source},
-    mapping::Mapping,
-};
+use crate::mapping::Mapping;
 
 const REGISTRY: &str = "registry.example:5000/mirror";
 
@@ -341,6 +339,7 @@ fn rules() -> Rules {
         mapping: mapping.expect("a rule"),
         pins: None,
         configmaps: false,
+        tell_changes: true,
         proxy: None,
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use castlink_manifest::tree::Cursor;
 use serde_json::Value;
 
 /// Variables that hold an image the component starts pods with. `AGENT_IMAGE`,
@@ -15,17 +16,28 @@ const IMAGE_VARIABLES: [&str; 2] = ["SCANNERS_IMAGE", "JMX_EXPORTER_INIT_IMAGE"]
 /// Which part of a pod spec holds the reference. Names, not indexes: they survive
 /// re-ordering, and a journal can be read back with them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Slot {
+pub enum Slot {
+    /// The image of a container.
     Container(String),
+    /// The image of an init container.
     Init(String),
+    /// The image of an ephemeral container.
     Ephemeral(String),
+    /// The image that a volume shows.
     Volume(String),
-    Env { container: String, name: String },
+    /// A variable that holds an image.
+    Env {
+        /// The container that has it.
+        container: String,
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Slot {
     /// The name for a change record: `container agent image`.
-    pub(crate) fn field(&self) -> String {
+    #[must_use]
+    pub fn field(&self) -> String {
         match self {
             Self::Env { .. } => self.to_string(),
             _ => format!("{self} image"),
@@ -33,7 +45,8 @@ impl Slot {
     }
 
     /// Reads back what [`Slot::field`] wrote.
-    pub(crate) fn from_field(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn from_field(text: &str) -> Option<Self> {
         if let Some(rest) = text.strip_prefix("env ") {
             let (name, container) = rest.split_once(" of container ")?;
             return Some(Self::Env {
@@ -64,34 +77,34 @@ impl fmt::Display for Slot {
     }
 }
 
-type MakeSlot = fn(String) -> Slot;
+/// Makes the slot of a container from its name.
+pub type MakeSlot = fn(String) -> Slot;
 
 /// The lists of a pod spec that hold containers.
-pub(crate) const CONTAINER_LISTS: [(&str, MakeSlot); 3] = [
+pub const CONTAINER_LISTS: [(&str, MakeSlot); 3] = [
     ("initContainers", Slot::Init),
     ("containers", Slot::Container),
     ("ephemeralContainers", Slot::Ephemeral),
 ];
 
 /// A value of an object.
-pub(crate) trait Node<'a>: Copy {
+pub trait Node<'a>: Copy {
     /// What stands under `key`: at most one in JSON; a manifest may write a key twice, or
     /// merge what it stands for in from elsewhere.
-    fn under(self, key: &str) -> Vec<Self>;
+    fn under(self, key: &str) -> impl Iterator<Item = Self>;
     /// The entries of a list.
-    fn items(self) -> Vec<Self>;
+    fn items(self) -> impl Iterator<Item = Self>;
     /// The text of a scalar; none for null and for collections.
     fn text(self) -> Option<&'a str>;
 }
 
 impl<'a> Node<'a> for &'a Value {
-    fn under(self, key: &str) -> Vec<Self> {
-        self.get(key).into_iter().collect()
+    fn under(self, key: &str) -> impl Iterator<Item = Self> {
+        self.get(key).into_iter()
     }
 
-    fn items(self) -> Vec<Self> {
-        self.as_array()
-            .map_or_else(Vec::new, |list| list.iter().collect())
+    fn items(self) -> impl Iterator<Item = Self> {
+        self.as_array().into_iter().flatten()
     }
 
     fn text(self) -> Option<&'a str> {
@@ -99,41 +112,77 @@ impl<'a> Node<'a> for &'a Value {
     }
 }
 
+impl<'t> Node<'t> for Cursor<'t, '_> {
+    fn under(self, key: &str) -> impl Iterator<Item = Self> {
+        Cursor::under(self, key)
+    }
+
+    fn items(self) -> impl Iterator<Item = Self> {
+        Cursor::items(self)
+    }
+
+    fn text(self) -> Option<&'t str> {
+        Cursor::text(self)
+    }
+}
+
 /// A place in a pod spec that holds a reference.
 #[derive(Debug, Clone)]
-pub(crate) struct Place<N> {
-    pub(crate) slot: Slot,
-    /// The list it is in, the entry, and the entry of `env`.
-    pub(crate) list: &'static str,
-    pub(crate) index: usize,
-    pub(crate) variable: Option<usize>,
+pub struct Place<N> {
+    /// Which place.
+    pub slot: Slot,
+    /// The list of the pod spec that it is in: `containers`.
+    pub list: &'static str,
+    /// The entry of that list.
+    pub index: usize,
+    /// The entry of its `env`.
+    pub variable: Option<usize>,
     /// The value that stands there.
-    pub(crate) node: N,
+    pub node: N,
 }
 
 /// A container of a pod spec.
 #[derive(Debug, Clone)]
-pub(crate) struct Container<N> {
-    pub(crate) slot: Slot,
-    pub(crate) list: &'static str,
-    pub(crate) index: usize,
-    pub(crate) node: N,
+pub struct Container<N> {
+    /// The place of its image.
+    pub slot: Slot,
+    /// The list of the pod spec that it is in: `initContainers`.
+    pub list: &'static str,
+    /// The entry of that list.
+    pub index: usize,
+    /// The whole of it.
+    pub node: N,
 }
 
 /// Everything that stands at `path`, a JSON pointer without indexes.
-pub(crate) fn at<'a, N: Node<'a>>(node: N, path: &str) -> Vec<N> {
-    path.split('/').skip(1).fold(vec![node], |nodes, key| {
-        nodes.into_iter().flat_map(|node| node.under(key)).collect()
-    })
+pub fn at<'a, N: Node<'a>>(node: N, path: &str) -> Vec<N> {
+    let mut found = Vec::new();
+    follow(node, path, &mut |node| found.push(node));
+    found
+}
+
+fn follow<'a, N: Node<'a>>(node: N, path: &str, found: &mut impl FnMut(N)) {
+    let Some(path) = path.strip_prefix('/') else {
+        return found(node);
+    };
+    // A few bytes: looking for a byte in a long text is another thing.
+    let is_end = |byte: &u8| *byte == b'/';
+    let end = path.as_bytes().iter().position(is_end);
+    let end = end.unwrap_or(path.len());
+    for child in node.under(&path[..end]) {
+        follow(child, &path[end..], found);
+    }
 }
 
 /// The text at `path`; of a key that is written twice the last counts.
-pub(crate) fn text_at<'a, N: Node<'a>>(node: N, path: &str) -> Option<&'a str> {
-    at(node, path).last()?.text()
+pub fn text_at<'a, N: Node<'a>>(node: N, path: &str) -> Option<&'a str> {
+    let mut last = None;
+    follow(node, path, &mut |node| last = node.text());
+    last
 }
 
 /// The containers of a pod spec, of every kind.
-pub(crate) fn containers<'a, N: Node<'a>>(spec: N) -> Vec<Container<N>> {
+pub fn containers<'a, N: Node<'a>>(spec: N) -> Vec<Container<N>> {
     let mut found = Vec::new();
     for (list, slot) in CONTAINER_LISTS {
         for (index, node) in entries(spec, list) {
@@ -149,7 +198,7 @@ pub(crate) fn containers<'a, N: Node<'a>>(spec: N) -> Vec<Container<N>> {
 }
 
 /// Every place of a pod spec where a reference stands or could stand.
-pub(crate) fn in_pod_spec<'a, N: Node<'a>>(spec: N) -> Vec<Place<N>> {
+pub fn in_pod_spec<'a, N: Node<'a>>(spec: N) -> Vec<Place<N>> {
     let mut found = Vec::new();
     for container in containers(spec) {
         in_container(&container, &mut found);
@@ -178,7 +227,7 @@ fn in_container<'a, N: Node<'a>>(container: &Container<N>, found: &mut Vec<Place
         variable,
         node,
     };
-    let images = container.node.under("image").into_iter();
+    let images = container.node.under("image");
     found.extend(images.map(|node| place(container.slot.clone(), None, node)));
     for (entry, variable) in entries(container.node, "env") {
         let Some(name) = image_variable(variable) else {
@@ -188,13 +237,14 @@ fn in_container<'a, N: Node<'a>>(container: &Container<N>, found: &mut Vec<Place
             container: self::name(container.node, container.index),
             name: name.into(),
         };
-        let values = variable.under("value").into_iter();
+        let values = variable.under("value");
         found.extend(values.map(|node| place(slot.clone(), Some(entry), node)));
     }
 }
 
 /// True for the names of variables that hold an image.
-pub(crate) fn is_image_variable(name: &str) -> bool {
+#[must_use]
+pub fn is_image_variable(name: &str) -> bool {
     IMAGE_VARIABLES.contains(&name)
 }
 
@@ -204,11 +254,8 @@ fn image_variable<'a, N: Node<'a>>(variable: N) -> Option<&'a str> {
 }
 
 /// The entries of a list with their indexes.
-fn entries<'a, N: Node<'a>>(node: N, list: &str) -> Vec<(usize, N)> {
-    let lists = node.under(list).into_iter();
-    lists
-        .flat_map(|list| list.items().into_iter().enumerate())
-        .collect()
+fn entries<'a, N: Node<'a>>(node: N, list: &str) -> impl Iterator<Item = (usize, N)> {
+    node.under(list).flat_map(|list| list.items().enumerate())
 }
 
 /// The name of a list entry; where it has none, its index.

@@ -5,16 +5,18 @@
 
 use std::ops::Range;
 
+use castlink_manifest::{
+    self as manifest,
+    stream::{Piece, parts},
+    tree::{Id, Style, Tree, Value},
+};
+
 use super::{
     edit::{self, Edit},
     finding::{Finding, What},
+    object,
     plan::{self, Depth},
     rules::Rules,
-};
-use crate::manifest::{
-    self, object,
-    stream::{Piece, parts},
-    tree::{Id, Style, Tree, Value},
 };
 
 /// What was found in a text, and at which byte of the text around it.
@@ -26,8 +28,8 @@ pub(crate) struct Found {
 
 /// Plans the text `id`, if it is manifests; any other text is nobody's business.
 pub(crate) fn plan(source: &str, tree: &Tree<'_>, id: Id, rules: &Rules) -> Found {
-    let entry = tree.entry(id);
-    let Value::Scalar { text, style, .. } = &entry.value else {
+    let span = tree.span(id);
+    let Value::Scalar { text, style, .. } = tree.value(id) else {
         return Found::default();
     };
     if !text.contains("image") || !is_manifests(text) {
@@ -40,14 +42,14 @@ pub(crate) fn plan(source: &str, tree: &Tree<'_>, id: Id, rules: &Rules) -> Foun
         text: text.to_string(),
     };
     let planned = plan::plan(&piece, rules, Depth::Embedded);
-    let start = entry.span.start;
-    let raw = raw(source, &entry.span, *style, text);
-    let Some(raw) = raw.filter(|_| *style != Style::Plain) else {
+    let start = span.start;
+    let raw = raw(source, &span, style, text);
+    let Some(raw) = raw.filter(|_| style != Style::Plain) else {
         return unreachable(start, planned.findings);
     };
     let edits = planned.edits.iter().map(|edit| Edit {
         span: raw[edit.span.start]..raw[edit.span.end],
-        text: edit::within(*style, &edit.text),
+        text: edit::within(style, &edit.text),
     });
     Found {
         edits: edits.collect(),
@@ -74,8 +76,9 @@ fn unreachable(at: usize, findings: Vec<Finding>) -> Found {
     }
 }
 
-/// True when `text` holds objects and nothing else.
-fn is_manifests(text: &str) -> bool {
+/// True when `text`, a value of a ConfigMap, holds objects and nothing else.
+#[must_use]
+pub fn is_manifests(text: &str) -> bool {
     let mut objects = 0;
     for part in parts(text) {
         let Ok(tree) = manifest::parse(text, &part) else {

@@ -5,18 +5,19 @@
 use std::ops::Range;
 
 use castlink_core::{Failure, ImageRef, Result, reference::EcrHost};
+use castlink_manifest::tree::{Cursor, Id, Tree, Value};
 use http::Uri;
 
 use super::edit::{Edit, quoted};
 use crate::{
-    manifest::tree::{Cursor, Id, Tree, Value},
+    object::Object,
     places::{Container, text_at},
 };
 
 /// What pods on EKS reach without a proxy: themselves, addresses within the VPC (the API
 /// server and services have one), cluster names, the instance's and the pod identity
 /// agent's metadata, the API server by name, and VPC endpoints by their own names.
-const DIRECT: [&str; 16] = [
+const DIRECT: [&str; 17] = [
     "localhost",
     "127.0.0.1",
     "::1",
@@ -28,6 +29,7 @@ const DIRECT: [&str; 16] = [
     "169.254.170.23",
     "fd00:ec2::254",
     "fd00:ec2::23",
+    "fc00::/7",
     ".svc",
     ".cluster.local",
     ".eks.amazonaws.com",
@@ -37,7 +39,7 @@ const DIRECT: [&str; 16] = [
 
 /// The variables to add.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Proxy {
+pub struct Proxy {
     url: String,
     direct: String,
 }
@@ -48,7 +50,7 @@ impl Proxy {
     /// # Errors
     /// Exit 2 when `url` is no proxy, or holds a password: it would stand in the manifest, in
     /// the process list and in the shell's history.
-    pub(crate) fn new(url: &str, direct: &[String]) -> Result<Self> {
+    pub fn new(url: &str, direct: &[String]) -> Result<Self> {
         let uri: Option<Uri> = url.parse().ok();
         let authority = uri.as_ref().and_then(Uri::authority);
         let scheme = uri.as_ref().and_then(Uri::scheme_str);
@@ -79,13 +81,13 @@ impl Proxy {
 
     /// The edit that gives `container` the variables it lacks, and their names; an error says
     /// why the place to put them cannot be found.
-    pub(crate) fn insert(
+    pub fn insert(
         &self,
         source: &str,
         tree: &Tree<'_>,
         container: &Container<Cursor<'_, '_>>,
     ) -> Result<Option<(Edit, String)>, &'static str> {
-        let lists = container.node.under("env");
+        let lists: Vec<_> = container.node.under("env").collect();
         let missing = self.missing(&lists);
         if missing.is_empty() {
             return Ok(None);
@@ -118,19 +120,33 @@ impl Proxy {
     }
 }
 
+/// What to know of a container that takes variables from elsewhere too: the proxy may be
+/// there already, and what is written in `env` counts more.
+#[must_use]
+pub fn hidden_variables(container: &Container<Cursor<'_, '_>>) -> Option<String> {
+    let mut lists = container.node.under("envFrom").flat_map(Cursor::items);
+    let source = lists.next()?;
+    let of = |path, kind| Some(format!("{kind}/{}", text_at(source, path)?));
+    let name = of("/secretRef/name", "Secret").or_else(|| of("/configMapRef/name", "ConfigMap"))?;
+    Some(format!(
+        "this container takes variables from {name} as well (envFrom): a proxy that is set \
+         there does not count any more"
+    ))
+}
+
 const NO_PLACE: &str =
     "the proxy variables cannot be put here: write the container with one key in a line";
 
-/// Whether a container of `object` (`Deployment/castai-agent`) runs an image of CAST AI.
-pub(crate) fn is_castai(container: &Container<Cursor<'_, '_>>, object: &str) -> bool {
+/// Whether a container of `object` runs an image of CAST AI.
+pub fn is_castai(container: &Container<Cursor<'_, '_>>, object: &Object<'_, '_>) -> bool {
     let image = text_at(container.node, "/image").and_then(|text| text.parse::<ImageRef>().ok());
     let Some(image) = image else {
         return false;
     };
     let theirs = |part: &str| matches!(part, "castai" | "castai-hub");
-    let named = ["/castai-", "/castware-"]
+    let named = ["castai-", "castware-"]
         .iter()
-        .any(|start| object.contains(start));
+        .any(|start| object.name.starts_with(start));
     image.literal_name().split('/').any(theirs)
         || (named && EcrHost::parse(image.registry()).is_some())
 }
@@ -143,20 +159,21 @@ struct Target<'s, 'a> {
 impl Target<'_, '_> {
     /// In front of the entries that `env` has.
     fn in_list(&self, list: Id, container: Id, missing: &[(&str, &str)]) -> Option<Edit> {
-        let entry = self.tree.entry(list);
-        match &entry.value {
-            Value::List { items, flow: true } => {
-                let more = if items.is_empty() { "" } else { ", " };
+        let span = self.tree.span(list);
+        let first = self.tree.items(list).next();
+        match self.tree.value(list) {
+            Value::List { flow: true } => {
+                let more = if first.is_none() { "" } else { ", " };
                 let text = format!("{}{more}", flow(missing));
-                Some(insert(entry.span.start + 1, text))
+                Some(insert(span.start + 1, text))
             }
-            Value::List { items, flow: false } => {
-                let dash = self.dash(*items.first()?)?;
+            Value::List { flow: false } => {
+                let dash = self.dash(first?)?;
                 let indent = self.indent(dash, " ")?;
                 let text = self.block(missing, &indent);
                 Some(insert(dash, text.trim_start().to_owned() + &indent))
             }
-            Value::Scalar { .. } => self.in_nothing(&entry.span, container, missing),
+            Value::Scalar { .. } => self.in_nothing(&span, container, missing),
             _ => None,
         }
     }
@@ -173,31 +190,26 @@ impl Target<'_, '_> {
             let span = null.clone();
             return Some(Edit { span, text });
         }
-        let mut pairs = self.tree.pairs(container).iter();
+        let mut pairs = self.tree.pairs(container);
         let (key, _) = pairs.find(|(key, _)| self.tree.text(*key) == Some("env"))?;
-        let end = self.tree.entry(*key).span.end;
+        let end = self.tree.span(key).end;
         let colon = self.source[end..].starts_with(':');
         colon.then(|| insert(end + 1, format!(" {text}")))
     }
 
     /// Where there is no `env`: in front of `image`, or of another key on a line of its own.
     fn in_container(&self, container: Id, missing: &[(&str, &str)]) -> Option<Edit> {
-        let entry = self.tree.entry(container);
-        let Value::Map {
-            pairs,
-            flow: is_flow,
-        } = &entry.value
-        else {
+        let Value::Map { flow: is_flow } = self.tree.value(container) else {
             return None;
         };
-        if *is_flow {
-            let more = if pairs.is_empty() { "" } else { ", " };
+        let keys = || self.tree.pairs(container).map(|(key, _)| key);
+        let start = |id: Id| self.tree.span(id).start;
+        if is_flow {
+            let more = if keys().next().is_none() { "" } else { ", " };
             let text = format!("\"env\": [{}]{more}", flow(missing));
-            return Some(insert(entry.span.start + 1, text));
+            return Some(insert(start(container) + 1, text));
         }
-        let start = |key: Id| self.tree.entry(key).span.start;
         let is_image = |key: &Id| self.tree.text(*key) == Some("image");
-        let keys = || pairs.iter().map(|(key, _)| *key);
         let own_line = |key: &Id| self.indent(start(*key), " ").is_some();
         let key = keys()
             .filter(is_image)
@@ -212,7 +224,7 @@ impl Target<'_, '_> {
 
     /// The dash before an entry.
     fn dash(&self, item: Id) -> Option<usize> {
-        let start = self.tree.entry(item).span.start;
+        let start = self.tree.span(item).start;
         let before = self.source[..start].trim_end_matches([' ', '\n', '\r']);
         before.ends_with('-').then(|| before.len() - 1)
     }

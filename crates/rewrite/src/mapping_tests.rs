@@ -26,7 +26,7 @@ fn a_reference_is_found_by_text_meaning_and_twin() {
         mirrored("nvcr.io/x/dcgm:1", MirrorStatus::Failed),
         mirrored("nvcr.io/x/later:1", MirrorStatus::Planned),
     ];
-    let mapping = Mapping::from_input(items, None).unwrap();
+    let mapping = Mapping::of_records(items, None).unwrap();
     for (literal, want) in [
         ("busybox:1", to("busybox:1")),
         ("docker.io/library/busybox:1", to("busybox:1")),
@@ -89,21 +89,21 @@ fn an_empty_stdin_tells_why() {
         }))
     };
     assert_eq!(
-        Mapping::from_input(vec![], None).unwrap_err().exit(),
+        Mapping::of_records(vec![], None).unwrap_err().exit(),
         Exit::Usage
     );
     assert_eq!(
-        Mapping::from_input(vec![summary(Exit::Unreachable)], None)
+        Mapping::of_records(vec![summary(Exit::Unreachable)], None)
             .unwrap_err()
             .exit(),
         Exit::Unreachable
     );
-    assert!(Mapping::from_input(vec![summary(Exit::Done)], None).is_ok());
+    assert!(Mapping::of_records(vec![summary(Exit::Done)], None).is_ok());
     let forgotten = vec![
         Input::Reference("a:1".parse().unwrap()),
         summary(Exit::Done),
     ];
-    let failure = Mapping::from_input(forgotten, None).unwrap_err();
+    let failure = Mapping::of_records(forgotten, None).unwrap_err();
     assert_eq!(failure.exit(), Exit::Usage);
     assert!(
         failure
@@ -116,12 +116,7 @@ fn an_empty_stdin_tells_why() {
 #[test]
 fn the_registry_comes_from_the_flag_or_the_configuration() {
     let mut config = Config::default();
-    let mut args = SourceArgs {
-        input: None,
-        to: None,
-        layout: None,
-    };
-    let failure = Mapping::read(&args, &config).unwrap_err();
+    let failure = Mapping::by_rule(None, None, &config).unwrap_err();
     assert_eq!(failure.exit(), Exit::Usage);
     let hint = failure.hint_text().unwrap();
     assert!(
@@ -129,13 +124,12 @@ fn the_registry_comes_from_the_flag_or_the_configuration() {
         "{hint}"
     );
     config.mirror.to = Some("r.example".into());
-    let asked = |args: &SourceArgs| {
-        let mapping = Mapping::read(args, &config).unwrap();
+    let asked = |to: Option<&str>| {
+        let mapping = Mapping::by_rule(to, None, &config).unwrap();
         mapping.open_question("busybox:1")
     };
-    assert_eq!(asked(&args).unwrap(), "r.example/busybox:1");
-    args.to = Some(ECR.into());
-    assert_eq!(asked(&args).unwrap(), format!("{ECR}/busybox:1"));
+    assert_eq!(asked(None).unwrap(), "r.example/busybox:1");
+    assert_eq!(asked(Some(ECR)).unwrap(), format!("{ECR}/busybox:1"));
 }
 
 /// By rule, for a registry that has said something.
@@ -189,7 +183,7 @@ fn only_what_no_record_vouches_for_is_asked() {
         mirrored("later:1", MirrorStatus::Planned),
         silent,
     ];
-    let mut mapping = Mapping::from_input(items, None).unwrap();
+    let mut mapping = Mapping::of_records(items, None).unwrap();
     let asked = |mapping: &Mapping, name: &str| mapping.open_question(name);
     assert_eq!(asked(&mapping, "known:1"), None);
     assert_eq!(asked(&mapping, "later:1"), None);
@@ -235,7 +229,7 @@ fn a_failure_names_its_reference_once() {
             hint: None,
         });
     }
-    let mapping = Mapping::from_input(vec![item], None).unwrap();
+    let mapping = Mapping::of_records(vec![item], None).unwrap();
     let reason = "busybox:1 was not mirrored: not found in docker.io".to_owned();
     assert_eq!(mapping.target("busybox:1"), Target::Failed { reason });
 }
@@ -251,10 +245,10 @@ fn several_targets_need_a_choice() {
     };
     let items = || vec![other(ECR), other("r.example")];
     assert_eq!(
-        Mapping::from_input(items(), None).unwrap_err().exit(),
+        Mapping::of_records(items(), None).unwrap_err().exit(),
         Exit::Usage
     );
-    let mapping = Mapping::from_input(items(), Some("r.example".into())).unwrap();
+    let mapping = Mapping::of_records(items(), Some("r.example".into())).unwrap();
     assert!(
         matches!(mapping.target("busybox:1"), Target::Mirrored { to, .. } if to == "r.example/busybox:1")
     );

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 /// What a registry said about a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// It is there.
     There {
+        /// Its digest.
         digest: String,
         /// Empty where the image does not say.
         platforms: Vec<String>,
@@ -16,4 +17,4 @@ pub(crate) enum Answer {
 }
 
 /// Answers by reference. What could not be asked is absent.
-pub(crate) type Answers = BTreeMap<String, Answer>;
+pub type Answers = BTreeMap<String, Answer>;

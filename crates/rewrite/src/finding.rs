@@ -6,16 +6,17 @@ use std::{fmt, sync::Arc};
 
 /// A place in a stream of manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Spot {
+pub struct Spot {
     /// The file.
-    pub(crate) name: Arc<str>,
-    pub(crate) line: usize,
+    pub name: Arc<str>,
+    /// The line of the file, from 1.
+    pub line: usize,
     /// The document of the stream, from 1.
-    pub(crate) document: usize,
+    pub document: usize,
     /// `Deployment/castai-agent`; empty when the document could not be read.
-    pub(crate) object: String,
+    pub object: String,
     /// `container agent`.
-    pub(crate) field: String,
+    pub field: String,
 }
 
 impl fmt::Display for Spot {
@@ -33,24 +34,45 @@ impl fmt::Display for Spot {
 
 /// Something to tell about a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
-    pub(crate) spot: Spot,
-    pub(crate) what: What,
+pub struct Finding {
+    /// The place.
+    pub spot: Spot,
+    /// What is the matter there.
+    pub what: What,
 }
 
 /// What there is to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum What {
+pub enum What {
     /// A reference that is another now.
-    Changed { from: String, to: String },
+    Changed {
+        /// What it was.
+        from: String,
+        /// What it is now.
+        to: String,
+    },
     /// Variables that a container has now.
-    Added { names: String },
+    Added {
+        /// Their names, for people.
+        names: String,
+    },
     /// A reference that nothing says a target of.
-    Unmapped { literal: String, why: String },
+    Unmapped {
+        /// The reference.
+        literal: String,
+        /// Why it has no target.
+        why: String,
+    },
     /// Something that must not be guessed at.
-    Broken { why: String },
+    Broken {
+        /// What is wrong, and what to write instead.
+        why: String,
+    },
     /// Something that will surprise somebody later.
-    Warning { text: String },
+    Warning {
+        /// What, and what helps.
+        text: String,
+    },
 }
 
 impl fmt::Display for Finding {

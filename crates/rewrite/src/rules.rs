@@ -10,19 +10,22 @@ use super::proxy::Proxy;
 use crate::mapping::{Mapping, Target};
 
 /// How manifests are rewritten.
-pub(crate) struct Rules {
-    pub(crate) mapping: Mapping,
+pub struct Rules {
+    /// What becomes of references.
+    pub mapping: Mapping,
     /// Digests by target, when targets are to be pinned.
-    pub(crate) pins: Option<HashMap<String, String>>,
+    pub pins: Option<HashMap<String, String>>,
     /// Manifests in ConfigMaps too.
-    pub(crate) configmaps: bool,
+    pub configmaps: bool,
+    /// Changes are told one by one, not only counted.
+    pub tell_changes: bool,
     /// Variables to add to the containers of CAST AI.
-    pub(crate) proxy: Option<Proxy>,
+    pub proxy: Option<Proxy>,
 }
 
 /// The decision for one reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub enum Decision {
     /// It stays.
     Keep,
     /// It becomes this.
@@ -33,7 +36,8 @@ pub(crate) enum Decision {
 
 /// May the target have its digest behind it?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Pin {
+pub enum Pin {
+    /// It may.
     Allowed,
     /// Another name is made from this one at run time.
     Derived,
@@ -41,7 +45,8 @@ pub(crate) enum Pin {
 
 impl Rules {
     /// What becomes of `literal`.
-    pub(crate) fn decide(&self, literal: &str, pin: Pin) -> Decision {
+    #[must_use]
+    pub fn decide(&self, literal: &str, pin: Pin) -> Decision {
         let target = match self.mapping.target(literal) {
             Target::Private => literal.to_owned(),
             Target::Mirrored { to, .. } => to,
@@ -72,7 +77,7 @@ impl Rules {
 
     /// What goes wrong with the scanner Jobs of kvisor, whose image is the name of the
     /// controller's with the first `-controller` replaced, once the controller is `becomes`.
-    pub(crate) fn scanners(&self, literal: &str, becomes: &str) -> Option<String> {
+    pub fn scanners(&self, literal: &str, becomes: &str) -> Option<String> {
         let source: ImageRef = literal.parse().ok()?;
         if !source.literal_name().ends_with("kvisor-controller") {
             return None;

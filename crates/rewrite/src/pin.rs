@@ -4,13 +4,13 @@ use castlink_core::ImageRef;
 
 /// `reference` with `digest` behind its tag: the kubelet pulls by the digest, people read
 /// the tag.
-pub(crate) fn with_digest(reference: &str, digest: &str) -> String {
+pub fn with_digest(reference: &str, digest: &str) -> String {
     format!("{reference}@{digest}")
 }
 
 /// True for an image from whose name another one's is derived at run time: kvisor's
 /// controller asks for its scanners under its own tag and digest, and theirs is another.
-pub(crate) fn derives(reference: &str) -> bool {
+pub fn derives(reference: &str) -> bool {
     let image = reference.parse::<ImageRef>();
     image.is_ok_and(|image| image.kvisor_scanners().is_some())
 }

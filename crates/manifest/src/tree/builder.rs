@@ -1,0 +1,136 @@
+//! Puts a tree together while its text is read from front to back.
+//!
+//! Never here: syntax, and looking anything up.
+
+use std::{borrow::Cow, ops::Range};
+
+use memchr::memmem;
+
+use super::{Id, NONE, Node, Shape, Style, Tree, inner};
+
+/// A tree that is not finished.
+#[derive(Debug)]
+pub(crate) struct Builder<'a> {
+    tree: Tree<'a>,
+    /// The innermost collection that is open.
+    open: u32,
+    depth: usize,
+}
+
+impl<'a> Builder<'a> {
+    /// For what is read from `source`, from byte `start` on.
+    pub(crate) fn new(source: &'a str, start: usize) -> Self {
+        let mut tree = Tree {
+            source,
+            ..Tree::default()
+        };
+        tree.merging = memmem::find(&source.as_bytes()[start..], b"<<").is_some();
+        tree.nodes.reserve((source.len() - start) / 14);
+        Self {
+            tree,
+            open: NONE,
+            depth: 0,
+        }
+    }
+
+    /// A scalar that is written as it reads, apart from its quotes.
+    pub(crate) fn verbatim(&mut self, span: Range<usize>, style: Style) -> Id {
+        self.push(span, Shape::Scalar(style), NONE)
+    }
+
+    /// A scalar that reads `text`.
+    pub(crate) fn scalar(
+        &mut self,
+        span: Range<usize>,
+        text: Cow<'a, str>,
+        style: Style,
+        binary: bool,
+    ) -> Id {
+        let shape = match binary {
+            true => Shape::Binary(style),
+            false => Shape::Scalar(style),
+        };
+        let quotes = matches!(style, Style::Single | Style::Double);
+        let verbatim =
+            (!quotes || span.len() > 1) && inner(self.tree.source, span.clone(), style) == text;
+        let other = match verbatim {
+            true => NONE,
+            false => {
+                self.tree.merging |= text == "<<";
+                self.tree.texts.push(text);
+                index(self.tree.texts.len() - 1)
+            }
+        };
+        self.push(span, shape, other)
+    }
+
+    /// What stands for `target`.
+    pub(crate) fn alias(&mut self, span: Range<usize>, target: Id) {
+        let id = self.push(span, Shape::Alias, index(target));
+        self.tree.aliases.push(id);
+    }
+
+    /// A list begins; what follows is in it.
+    pub(crate) fn open_list(&mut self, start: usize, flow: bool) -> Id {
+        self.enter(start, Shape::List { flow })
+    }
+
+    /// A map begins; what follows is in it, each key before its value.
+    pub(crate) fn open_map(&mut self, start: usize, flow: bool) -> Id {
+        self.enter(start, Shape::Map { flow })
+    }
+
+    /// The innermost list or map ends.
+    pub(crate) fn close(&mut self, end: usize) {
+        let next = index(self.tree.nodes.len());
+        if let Some(node) = self.tree.nodes.get_mut(self.open as usize) {
+            node.end = index(end);
+            node.next = next;
+            self.open = node.parent;
+            self.depth -= 1;
+        }
+    }
+
+    /// True while nothing was read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tree.nodes.is_empty()
+    }
+
+    /// How many collections are open.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// The tree that was built.
+    pub(crate) fn finish(self) -> Tree<'a> {
+        self.tree
+    }
+
+    fn enter(&mut self, start: usize, shape: Shape) -> Id {
+        let id = self.push(start..start, shape, NONE);
+        self.open = index(id);
+        self.depth += 1;
+        id
+    }
+
+    fn push(&mut self, span: Range<usize>, shape: Shape, other: u32) -> Id {
+        let id = self.tree.nodes.len();
+        if self.open == NONE {
+            self.tree.roots.push(id);
+        }
+        self.tree.nodes.push(Node {
+            start: index(span.start),
+            end: index(span.end),
+            parent: self.open,
+            next: index(id + 1),
+            other,
+            shape,
+        });
+        id
+    }
+}
+
+/// Documents are shorter than that, and so are their trees.
+fn index(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(NONE)
+}
