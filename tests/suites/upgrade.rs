@@ -27,6 +27,8 @@ mod refusals;
 mod rollbacks;
 #[path = "upgrade/rollouts.rs"]
 mod rollouts;
+#[path = "upgrade/scanners.rs"]
+mod scanners;
 #[path = "upgrade/values.rs"]
 mod values;
 #[path = "upgrade/waiting.rs"]

@@ -16,6 +16,7 @@ use crate::{
     plan::{Action, Choices, Plan, Step, Trust, plan},
     presence, report,
     rollout::watch::World,
+    scanners,
     session::Session,
     workload::Workload,
     writers::{self, Clash},
@@ -76,6 +77,9 @@ async fn prepare<'a>(
         mapping.learn(answers);
     }
     let plan = plan(&session.seen, &mapping, choices);
+    for warning in scanners::warnings(&session.seen.workloads, &mapping) {
+        session.printer().warn(warning);
+    }
     report::clashes(&clashes(&plan, &session.seen.workloads), session.printer());
     Ok((session, plan, mapping))
 }

@@ -30,6 +30,12 @@ pub(crate) fn reason<'a>(
     }
 }
 
+/// True when some run could patch `workload`.
+pub(crate) fn is_patchable(workload: &Workload) -> bool {
+    let slots = workload.fields.iter().map(|field| &field.slot);
+    reason(workload, slots, true).is_none()
+}
+
 fn of_static_pod(pod: &Workload) -> String {
     let node = pod.controller.as_deref().unwrap_or("its node");
     format!("a static pod: change its manifest on {node}")

@@ -11,8 +11,9 @@ use crate::{
     components::Component,
     nodes, owner,
     pods::PodView,
+    scanners,
     session::Session,
-    workload::{ImageField, Slot, Workload},
+    workload::Workload,
 };
 
 mod show;
@@ -99,8 +100,8 @@ fn images(seen: &Observed, components: &[Component]) -> Vec<Image> {
         let owner = || Some((workload.id.to_string(), workload.owner.clone()?));
         for field in &workload.fields {
             let user = format!("{} {}", workload.id, field.slot);
-            if let Some(derived) = derived(workload, field) {
-                add(&derived, format!("derived from {user}"), owner());
+            if let Some(scanners) = scanners::published(workload, field) {
+                add(scanners.literal(), format!("derived from {user}"), owner());
             }
             add(&field.literal, user, owner());
         }
@@ -136,20 +137,6 @@ fn images(seen: &Observed, components: &[Component]) -> Vec<Image> {
         .collect()
 }
 
-/// The image that the one in `field` starts at run time: kvisor's controller makes Jobs of
-/// its scanners, unless a variable says of what.
-pub(crate) fn derived(workload: &Workload, field: &ImageField) -> Option<String> {
-    let told = workload
-        .fields
-        .iter()
-        .any(|other| matches!(&other.slot, Slot::Env { name, .. } if name == "SCANNERS_IMAGE"));
-    if told || !matches!(field.slot, Slot::Container(_)) {
-        return None;
-    }
-    let image: ImageRef = field.literal.parse().ok()?;
-    Some(image.kvisor_scanners()?.literal().to_owned())
-}
-
 /// True when the template of the pod's workload shows `image` already.
 fn is_templated(pod: &PodView, image: &str, workloads: &[Workload]) -> bool {
     let makers = workloads
@@ -163,7 +150,10 @@ fn is_templated(pod: &PodView, image: &str, workloads: &[Workload]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{nodes::sample, workload::Kind};
+    use crate::{
+        nodes::sample,
+        workload::{Kind, Slot},
+    };
     use serde_json::json;
 
     #[test]

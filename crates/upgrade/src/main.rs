@@ -51,6 +51,7 @@ mod rights;
 mod rollback;
 mod rollout;
 mod runs;
+mod scanners;
 mod session;
 mod status;
 mod values;

@@ -172,6 +172,11 @@ impl Mapping {
         }
     }
 
+    /// What a registry has said about `reference`.
+    pub(crate) fn answer(&self, reference: &str) -> Option<&Answer> {
+        self.answers.get(reference)
+    }
+
     fn from_input(items: Vec<Input>, registry: Option<String>) -> Result<Self> {
         let mut mapping = Self {
             registry,

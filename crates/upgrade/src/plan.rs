@@ -13,6 +13,7 @@ use crate::{
     nodes::Nodes,
     pods::PodView,
     rollout::verdict::pending,
+    scanners,
     workload::{Id, ImageField, Slot, Workload},
 };
 
@@ -273,9 +274,9 @@ fn decide(
             Some(missing) => {
                 Decision::Obstacle(format!("{to} has no {missing}, and there are such nodes"))
             }
-            None => Decision::Replace(to),
+            None => replace(field, workload, to, mapping),
         },
-        Target::Planned { to } if trust == Trust::Planned => Decision::Replace(to),
+        Target::Planned { to } if trust == Trust::Planned => replace(field, workload, to, mapping),
         Target::Planned { .. } => Decision::Obstacle(format!(
             "{} is not mirrored yet, only planned",
             field.literal
@@ -288,6 +289,16 @@ fn decide(
             "no record says where {} was mirrored to",
             field.literal
         )),
+    }
+}
+
+/// `to`, unless kvisor could not start its Jobs under that name.
+fn replace(field: &ImageField, workload: &Workload, to: String, mapping: &Mapping) -> Decision {
+    let trouble = scanners::published(workload, field)
+        .and_then(|_| scanners::trouble(&field.literal, &to, mapping));
+    match trouble.filter(|trouble| trouble.certain) {
+        Some(trouble) => Decision::Obstacle(trouble.text),
+        None => Decision::Replace(to),
     }
 }
 

@@ -22,8 +22,9 @@ use crate::{
     answers::{Answer, Answers},
     fixed,
     mapping::Mapping,
+    scanners,
     session::Session,
-    workload::Workload,
+    workload::{ImageField, Workload},
 };
 
 /// Images asked about at once, at one registry.
@@ -51,16 +52,20 @@ pub(crate) async fn check(
 ) -> Result<Answers> {
     let workloads = session.seen.workloads.iter();
     let questions = workloads
-        .filter(|workload| is_patchable(workload))
-        .flat_map(|workload| &workload.fields)
-        .filter_map(|field| mapping.open_question(&field.literal));
+        .filter(|workload| fixed::is_patchable(workload))
+        .flat_map(|workload| questions(workload, mapping));
     let inquiry = ask(questions.collect(), &session.context.config).await;
     inquiry.tell(required, session.printer())
 }
 
-fn is_patchable(workload: &Workload) -> bool {
-    let slots = workload.fields.iter().map(|field| &field.slot);
-    fixed::reason(workload, slots, true).is_none()
+/// What its pods will pull, and what they start.
+fn questions(workload: &Workload, mapping: &Mapping) -> Vec<String> {
+    let of_field = |field: &ImageField| {
+        let own = mapping.open_question(&field.literal);
+        let started = scanners::open_question(workload, field, mapping);
+        own.into_iter().chain(started)
+    };
+    workload.fields.iter().flat_map(of_field).collect()
 }
 
 /// Asks the registries of `references`.

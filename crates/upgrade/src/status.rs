@@ -11,11 +11,12 @@ use crate::{
     args::StatusArgs,
     cluster::Observed,
     components::Component,
-    fixed, images,
+    fixed,
     mapping::is_private,
     owner,
     pods::PodView,
     rollout::cause,
+    scanners,
     session::Session,
     workload::{ImageField, Kind, Workload},
 };
@@ -132,22 +133,17 @@ fn template(workload: &Workload, private: &Private) -> Check {
     let public: Vec<(&ImageField, String)> = workload
         .fields
         .iter()
-        .filter_map(|field| Some((field, private.objection(&field.literal)?)))
+        .filter_map(|field| Some((field, objections(workload, field, private)?)))
         .collect();
     let (status, hint) = if public.is_empty() {
         (CheckStatus::Ok, None)
     } else {
-        let (status, hint) = remedy(workload, public.iter().map(|(field, _)| *field));
+        let (status, hint) = remedy(workload, public.iter().map(|(field, _)| *field), private);
         (status, Some(hint))
     };
     let texts: Vec<String> = public
         .iter()
-        .map(
-            |(field, objection)| match images::derived(workload, field) {
-                Some(started) => format!("{} {objection}, and starts {started}", field.slot),
-                None => format!("{} {objection}", field.slot),
-            },
-        )
+        .map(|(field, objections)| format!("{} {objections}", field.slot))
         .collect();
     Check {
         id: "upgrade.template".into(),
@@ -159,6 +155,17 @@ fn template(workload: &Workload, private: &Private) -> Check {
             (false, Some(owner)) => format!("{} (owner {owner})", texts.join(", ")),
         },
         hint,
+    }
+}
+
+/// What is public of a reference, and of what is started by its name.
+fn objections(workload: &Workload, field: &ImageField, private: &Private) -> Option<String> {
+    let started = scanners::published(workload, field).map(|_| scanners::started(&field.literal));
+    let started = started.filter(|image| private.objection(image).is_some());
+    match (private.objection(&field.literal), started) {
+        (Some(own), Some(started)) => Some(format!("{own}, and starts {started}")),
+        (own, None) => own,
+        (None, Some(started)) => Some(format!("starts {started}, which is not private")),
     }
 }
 
@@ -193,12 +200,15 @@ fn installs(component: &Component, private: &Private) -> Option<Check> {
 fn remedy<'a>(
     workload: &Workload,
     fields: impl Iterator<Item = &'a ImageField> + Clone,
+    private: &Private,
 ) -> (CheckStatus, String) {
     let invalid = |field: &ImageField| field.literal.parse::<ImageRef>().is_err();
     let slots = fields.clone().map(|field| &field.slot);
+    let is_private = |field: &ImageField| private.objection(&field.literal).is_none();
     match fixed::reason(workload, slots, false) {
         Some((reason, _)) if workload.id.kind == Kind::Job => (CheckStatus::Warn, reason),
         Some((reason, _)) => (CheckStatus::Fail, reason),
+        None if fields.clone().all(is_private) => (CheckStatus::Fail, scanners::REMEDY.into()),
         None if fields.into_iter().any(invalid) => (
             CheckStatus::Fail,
             "correct the reference in the chart's values or the manifest".into(),

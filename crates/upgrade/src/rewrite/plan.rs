@@ -19,6 +19,7 @@ use crate::{
         values,
     },
     places::{Container, text_at},
+    scanners::{self, Trouble},
     workload::Slot,
 };
 
@@ -176,7 +177,8 @@ impl Sight<'_> {
                 Decision::Keep => literal.to_owned(),
                 Decision::Unmapped(_) => continue,
             };
-            if let Some(text) = self.rules.scanners(literal, &becomes) {
+            let trouble = scanners::trouble(literal, &becomes, &self.rules.mapping);
+            if let Some(Trouble { text, .. }) = trouble {
                 let at = tree.entry(image.id()).span.start;
                 self.tell(
                     at,

@@ -10,7 +10,7 @@ use crate::{
     cluster::Observed,
     components::Component,
     mapping::{Mapping, Target},
-    owner,
+    owner, scanners,
     workload::{ImageField, Kind, Workload},
 };
 
@@ -231,17 +231,17 @@ impl<'a> Draft<'a> {
     /// kvisor's controller derives the name of its scanners from its own; where that does
     /// not lead to where they are mirrored, a variable says so.
     fn add_scanners(&mut self, chart: &Chart, image: &ImageRef, target: &ImageRef) {
-        let Some(scanners) = image.kvisor_scanners() else {
+        let Some(published) = image.kvisor_scanners() else {
             return;
         };
-        let derived = target.literal().replacen("-controller", "-scanners", 1);
-        let Some(mirrored) = self.target(&scanners) else {
-            return self.leave(&scanners, UNMAPPED, true);
+        let derived = scanners::started(target.literal());
+        let Some(mirrored) = self.target(&published) else {
+            return self.leave(&published, UNMAPPED, true);
         };
         if derived != mirrored.literal() {
             let note = format!("kvisor would look for {derived}");
             let key = "controller.additionalEnv.SCANNERS_IMAGE";
-            self.set(chart, key, mirrored.literal(), &scanners, Some(note));
+            self.set(chart, key, mirrored.literal(), &published, Some(note));
         }
     }
 
