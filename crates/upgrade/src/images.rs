@@ -110,7 +110,12 @@ fn images(seen: &Observed, components: &[Component]) -> Vec<Image> {
         let resource = format!("Component/{}", component.name);
         for (path, image) in &component.images {
             let owner = (resource.clone(), owner::OPERATOR.to_owned());
-            add(image, format!("{resource} value {path}"), Some(owner));
+            let user = format!("{resource} value {path}");
+            if let Some(scanners) = component.scanners(image) {
+                let user = format!("derived from {user}");
+                add(scanners.literal(), user, Some(owner.clone()));
+            }
+            add(image, user, Some(owner));
         }
     }
     for pod in seen.pods.iter().filter(|pod| !pod.terminating) {
