@@ -54,6 +54,7 @@ mod runs;
 mod scanners;
 mod session;
 mod status;
+mod taints;
 mod values;
 mod workload;
 mod writers;
