@@ -29,6 +29,8 @@ mod rollbacks;
 mod rollouts;
 #[path = "upgrade/scanners.rs"]
 mod scanners;
+#[path = "upgrade/standstill.rs"]
+mod standstill;
 #[path = "upgrade/values.rs"]
 mod values;
 #[path = "upgrade/waiting.rs"]

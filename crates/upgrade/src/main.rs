@@ -28,6 +28,7 @@ mod images;
 mod interrupt;
 mod journal;
 mod json;
+mod lagging;
 mod ledger;
 mod listed;
 mod lock;

@@ -8,7 +8,7 @@ use castlink_core::{
 
 use crate::{
     cluster::Observed,
-    fixed,
+    fixed, lagging,
     mapping::{Mapping, Target},
     nodes::Nodes,
     pods::PodView,
@@ -241,15 +241,21 @@ pub(crate) fn in_place(workload: &Workload, seen: &Observed) -> Action {
         .iter()
         .filter(|pod| pod.belongs_to(&workload.id))
         .collect();
-    match pending(workload, &pods, &seen.nodes) {
+    let fields = || {
+        let fields = workload.fields.iter();
+        fields
+            .map(|field| replacement(field, field.literal.clone()))
+            .collect()
+    };
+    if let Some(missing) = pending(workload, &pods, &seen.nodes) {
+        let fields = fields();
+        return Action::Watch { fields, missing };
+    }
+    match lagging::reason(workload, &pods) {
         None => Action::Unchanged,
-        Some(missing) => Action::Watch {
-            fields: workload
-                .fields
-                .iter()
-                .map(|field| replacement(field, field.literal.clone()))
-                .collect(),
-            missing,
+        Some(why) => Action::Report {
+            fields: fields(),
+            reason: format!("it is in place, its pods are not: {why}"),
         },
     }
 }

@@ -132,17 +132,17 @@ pub(crate) fn left_alone(plan: &Plan, printer: &Printer) {
 
 /// An empty plan.
 pub(crate) fn nothing_to_do(plan: &Plan, printer: &Printer) {
+    let number =
+        |want: fn(&Action) -> bool| plan.steps.iter().filter(|step| want(&step.action)).count();
+    let told = match number(|action| matches!(action, Action::Report { .. })) {
+        0 => String::new(),
+        told => format!(", {told} not patched"),
+    };
+    let in_place = number(|action| matches!(action, Action::Unchanged));
     printer.line(
-        match plan
-            .steps
-            .iter()
-            .any(|step| matches!(step.action, Action::Skip { .. }))
-        {
-            true => totals(plan),
-            false => format!(
-                "no changes: {} in place",
-                count(plan.steps.len(), "workload")
-            ),
+        match number(|action| matches!(action, Action::Skip { .. })) {
+            0 => format!("no changes: {} in place{told}", count(in_place, "workload")),
+            _ => totals(plan),
         },
     );
 }

@@ -10,85 +10,16 @@ use crate::harness::{GOOD, NOWHERE, SLOW, SOON, Scene, change, first_image, read
 use crate::values::{create_component, define_components};
 
 /// The one merge patch on one object.
-async fn merge(scene: &Scene, kind: &str, name: &str, patch: Value) -> Result<DynamicObject> {
+pub(crate) async fn merge(
+    scene: &Scene,
+    kind: &str,
+    name: &str,
+    patch: Value,
+) -> Result<DynamicObject> {
     let api = scene.api(kind);
     Ok(api
         .patch(name, &PatchParams::default(), &Patch::Merge(patch))
         .await?)
-}
-
-/// Paused, scaled to zero, `OnDelete`, no matching node: the template changes, no pod
-/// starts, and success must not be claimed for the image.
-#[tokio::test]
-async fn what_does_not_roll_is_patched_and_told() -> Result<()> {
-    let scene = Scene::new("standstill").await?;
-    let paused = json!({"replicas": 1, "paused": true});
-    let manual = json!({"replicas": 1, "updateStrategy": {"type": "OnDelete"}});
-    scene
-        .create_from("Deployment", "paused", paused, GOOD)
-        .await?;
-    scene.create("Deployment", "zero", 0, NOWHERE).await?;
-    scene
-        .create_from("StatefulSet", "manual", manual.clone(), GOOD)
-        .await?;
-    scene
-        .create_from("DaemonSet", "by-hand", manual, GOOD)
-        .await?;
-    scene.create("DaemonSet", "nowhere", 0, GOOD).await?;
-    let selector = json!({"spec": {"template": {"spec": {"nodeSelector": {"no": "such"}}}}});
-    merge(&scene, "DaemonSet", "nowhere", selector).await?;
-    let records = [scene.copied(GOOD), scene.copied(NOWHERE)];
-    let outcome = scene
-        .apply(&records, &["--soak", "0s"])
-        .await?
-        .expect_code(0)?;
-    for (kind, name, image, note) in [
-        (
-            "Deployment",
-            "paused",
-            GOOD,
-            "paused: nothing rolls until it is resumed",
-        ),
-        ("Deployment", "zero", NOWHERE, "scaled to 0"),
-        (
-            "StatefulSet",
-            "manual",
-            GOOD,
-            "strategy OnDelete: pods change when they are deleted",
-        ),
-        (
-            "DaemonSet",
-            "by-hand",
-            GOOD,
-            "strategy OnDelete: pods change when they are deleted",
-        ),
-        ("DaemonSet", "nowhere", GOOD, "no node matches it"),
-    ] {
-        assert_eq!(
-            scene.image(kind, name).await?,
-            scene.target(image),
-            "{name}"
-        );
-        let line = outcome
-            .stderr
-            .lines()
-            .find(|line| line.contains(&format!("{kind}/{name}: patched")));
-        ensure!(
-            line.is_some_and(|line| line.contains(note)),
-            "{name}: {note}: {outcome}"
-        );
-    }
-    let paused = scene.api("Deployment").get("paused").await?;
-    assert_eq!(paused.data["spec"]["paused"], true, "it stays paused");
-    // The pods still hold the public references, and `status` does not overlook them.
-    let status = scene.upgrade(&["status"])?.run().await?.expect_code(3)?;
-    ensure!(
-        status
-            .stdout
-            .contains("Pod/manual-0: container app runs ghcr.io/"),
-        "{status}"
-    );
-    Ok(())
 }
 
 /// A partition keeps the pods below it; those above follow, and that is success.
@@ -181,7 +112,7 @@ async fn jobs_are_reported_and_never_patched() -> Result<()> {
     Ok(())
 }
 
-fn text(change: &Value) -> String {
+pub(crate) fn text(change: &Value) -> String {
     change["error"]["message"].to_string()
 }
 
