@@ -53,7 +53,8 @@ fn of_job(job: &DynamicObject) -> &'static str {
     "a Job is immutable: it still runs; delete it, and make it anew from a changed manifest"
 }
 
-fn is_finished(job: &DynamicObject) -> bool {
+/// True for a Job that is complete, or has failed.
+pub(crate) fn is_finished(job: &DynamicObject) -> bool {
     let conditions = job.data.pointer("/status/conditions");
     let ended = |one: &Value| {
         matches!(one["type"].as_str(), Some("Complete" | "Failed")) && one["status"] == "True"

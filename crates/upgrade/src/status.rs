@@ -196,7 +196,12 @@ fn installs(component: &Component, private: &Private) -> Option<Check> {
     })
 }
 
-/// What a public reference means, and what to do about it. A Job does not pull again.
+/// A Job that has ended makes no more pods.
+fn is_over(workload: &Workload) -> bool {
+    workload.id.kind == Kind::Job && fixed::is_finished(&workload.object)
+}
+
+/// What a public reference means, and what to do about it.
 fn remedy<'a>(
     workload: &Workload,
     fields: impl Iterator<Item = &'a ImageField> + Clone,
@@ -206,7 +211,7 @@ fn remedy<'a>(
     let slots = fields.clone().map(|field| &field.slot);
     let is_private = |field: &ImageField| private.objection(&field.literal).is_none();
     match fixed::reason(workload, slots, false) {
-        Some((reason, _)) if workload.id.kind == Kind::Job => (CheckStatus::Warn, reason),
+        Some((reason, _)) if is_over(workload) => (CheckStatus::Warn, reason),
         Some((reason, _)) => (CheckStatus::Fail, reason),
         None if fields.clone().all(is_private) => (CheckStatus::Fail, scanners::REMEDY.into()),
         None if fields.into_iter().any(invalid) => (
@@ -231,13 +236,8 @@ fn running(pod: &PodView, seen: &Observed, private: &Private) -> Option<Check> {
         .iter()
         .find(|(_, image)| private.is_public(image));
     if let Some((slot, image)) = public.filter(|_| pod.maker.is_some()) {
-        let of_job = pod.maker.as_ref().is_some_and(|(kind, _)| kind == "Job");
-        let status = if of_job {
-            CheckStatus::Warn
-        } else {
-            CheckStatus::Fail
-        };
-        return Some(check("upgrade.pod", status, format!("{slot} runs {image}")));
+        let detail = format!("{slot} runs {image}");
+        return Some(check("upgrade.pod", CheckStatus::Fail, detail));
     }
     (!pod.ready).then(|| {
         let trouble = pod
@@ -265,6 +265,11 @@ mod tests {
         Workload::new(kind, serde_json::from_value(object).unwrap())
     }
 
+    fn ended(mut job: Workload) -> Workload {
+        job.object.data["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+        job
+    }
+
     fn pod(maker: &str, image: &str, ready: bool) -> PodView {
         PodView {
             name: "p".into(),
@@ -284,6 +289,7 @@ mod tests {
                 workload(Kind::CronJob, "unread"),
                 workload(Kind::DaemonSet, "a:1"),
                 workload(Kind::Job, "a:1"),
+                ended(workload(Kind::Job, "a:1")),
             ],
             pods: vec![
                 pod("ReplicaSet", &private, true),
@@ -309,10 +315,11 @@ mod tests {
                 check("template", Ok),
                 check("template", Ok),
                 check("template", Fail),
+                check("template", Fail),
                 check("template", Warn),
                 check("ready", Warn),
                 check("pod", Fail),
-                check("pod", Warn),
+                check("pod", Fail),
             ]
         );
         assert_eq!(found(Some("other.example"))[0], check("template", Fail));

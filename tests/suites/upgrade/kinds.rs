@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use castlink_tests::process::wait_until;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::{GOOD, NOWHERE, SLOW, SOON, Scene, change, first_image, ready};
@@ -97,28 +97,49 @@ async fn jobs_are_reported_and_never_patched() -> Result<()> {
         assert_eq!(change["status"], "skipped");
         ensure!(text(&change).contains(why), "{change}");
     }
-    // Nothing can be done here and now: warnings, and no failure.
+    // What may still pull is public, whoever can change it; what has ended pulls no more.
     let status = scene.upgrade(&["status", "-o", "json"])?.run().await?;
-    let checks = status.records_of("check")?;
-    let jobs: Vec<&Value> = checks
-        .iter()
-        .filter(|check| check["subject"].to_string().contains("Job/"))
-        .collect();
-    assert_eq!(jobs.len(), 3, "{status}");
-    ensure!(
-        jobs.iter().all(|check| check["status"] == "warn"),
-        "{status}"
-    );
+    let checks = status.expect_code(3)?.records_of("check")?;
+    for (name, want) in [("hook", "fail"), ("running", "fail"), ("finished", "warn")] {
+        let subject = format!("Job/{name}");
+        let found = checks.iter().find(|check| check["subject"] == subject);
+        ensure!(
+            found.is_some_and(|check| check["status"] == want),
+            "{name}: {checks:?}"
+        );
+    }
+    let of = |pod: &str| checks.iter().any(|check| pod_of(check, pod));
+    ensure!(of("running-") && !of("finished-"), "{checks:?}");
+    let api = scene.api("Job");
+    for name in ["hook", "running"] {
+        api.delete(name, &DeleteParams::background()).await?;
+    }
+    scene.pods_until(0, |_| true).await?;
+    let status = scene.upgrade(&["status"])?.run().await?.expect_code(0)?;
+    ensure!(status.stdout.contains("0 failed, 1 warning"), "{status}");
     Ok(())
+}
+
+/// A check that fails a pod whose name begins with `name`.
+fn pod_of(check: &Value, name: &str) -> bool {
+    let subject = check["subject"].as_str().unwrap_or_default();
+    subject.starts_with(&format!("Pod/{name}")) && check["status"] == "fail"
 }
 
 pub(crate) fn text(change: &Value) -> String {
     change["error"]["message"].to_string()
 }
 
-/// As the Job controller would at its end.
+/// As the Job controller would at its end; without its pods.
 async fn finish(scene: &Scene, name: &str) -> Result<()> {
     merge(scene, "Job", name, json!({"spec": {"suspend": true}})).await?;
+    wait_until("the end of its pods", SOON, async || {
+        let pods = scene.pods().await?.into_iter();
+        let mut names = pods.filter_map(|pod| pod.metadata.name);
+        ensure!(!names.any(|one| one.starts_with(name)), "some are left");
+        Ok(())
+    })
+    .await?;
     let now = "2026-01-01T00:00:00Z";
     let status = json!({"status": {"startTime": now, "completionTime": now, "succeeded": 1, "ready": 0, "terminating": 0,
         "active": 0, "uncountedTerminatedPods": {},
