@@ -11,6 +11,7 @@ use crate::{
     components::Component,
     mapping::{Mapping, Target},
     owner, scanners,
+    values::labels::{labelled, namespace, release, split},
     workload::{ImageField, Kind, Workload},
 };
 
@@ -325,41 +326,6 @@ const UNKNOWN: &str = "which value names it is not known; look at `helm show val
 const LOOSE: &str = "no release installed its workload; run the manifest through `castlink-upgrade rewrite` before it is applied again";
 const UNMAPPED: &str = "nothing says where it is mirrored to";
 const HOOK: &str = "a hook Job of the next release; no record says where it is mirrored to";
-
-/// The release that installed a workload: Helm's own mark, or the name that charts write on
-/// what others render.
-fn release(workload: &Workload) -> Option<String> {
-    let metadata = &workload.object.metadata;
-    let mark = owner::value(metadata, "meta.helm.sh/release-name");
-    let rendered = || {
-        labelled(workload)?;
-        owner::value(metadata, "app.kubernetes.io/instance")
-    };
-    mark.or_else(rendered).map(str::to_owned)
-}
-
-fn namespace(workloads: &[&Workload]) -> String {
-    let first = workloads.first().map(|workload| &workload.object.metadata);
-    let mark = first.and_then(|metadata| owner::value(metadata, "meta.helm.sh/release-namespace"));
-    let own = first.and_then(|metadata| metadata.namespace.as_deref());
-    mark.or(own).unwrap_or_default().to_owned()
-}
-
-/// `castai-agent-0.161.1`.
-fn labelled(workload: &Workload) -> Option<&str> {
-    owner::value(&workload.object.metadata, "helm.sh/chart")
-}
-
-/// Name and version of a chart's label.
-fn split(label: &str) -> (&str, &str) {
-    let version = |rest: &str| {
-        let numbers = rest.split_once('.').map(|(major, _)| major);
-        numbers.is_some_and(|major| !major.is_empty() && major.bytes().all(|b| b.is_ascii_digit()))
-    };
-    let mut dashes = label.match_indices('-');
-    let at = dashes.find(|(at, _)| version(&label[at + 1..]));
-    at.map_or((label, ""), |(at, _)| (&label[..at], &label[at + 1..]))
-}
 
 fn manager(
     release: Option<&str>,

@@ -273,18 +273,3 @@ fn what_is_not_known_is_said() {
     let all = advised(vec![live], &[]);
     assert!(all[0].left[0].why.contains("hooks of the chart"));
 }
-
-#[test]
-fn labels_are_names_and_versions() {
-    for (label, want) in [
-        ("castai-agent-0.161.1", ("castai-agent", "0.161.1")),
-        (
-            "castai-agent-0.161.1-rc.1",
-            ("castai-agent", "0.161.1-rc.1"),
-        ),
-        ("k8s-1st-thing-2.0.0", ("k8s-1st-thing", "2.0.0")),
-        ("unversioned", ("unversioned", "")),
-    ] {
-        assert_eq!(split(label), want);
-    }
-}
