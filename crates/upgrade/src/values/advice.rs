@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use castlink_core::ImageRef;
 
 use crate::{
-    charts::{CHARTS, Chart, ChartImage, Umbrella},
+    charts::{CHARTS, Chart, ChartImage, Umbrella, last},
     cluster::Observed,
     components::Component,
     mapping::{Mapping, Target},
@@ -134,6 +134,9 @@ fn of_release(
     for chart in names.iter().filter_map(|name| CHARTS.chart(name)) {
         draft.add_hooks(chart);
     }
+    if let Some(umbrella) = draft.umbrella {
+        draft.leave_hooks(umbrella.hooks(&names));
+    }
     Advice {
         namespace: namespace(workloads),
         chart: match (&draft.umbrella, charts.first()) {
@@ -197,8 +200,10 @@ impl<'a> Draft<'a> {
             return;
         };
         let known = chart.and_then(|chart| chart.image(&image, &workload.id.name, &field.slot));
-        match (chart, known) {
-            (Some(chart), Some(known)) => self.add_known(chart, known, &image),
+        let registry = chart.and_then(|chart| chart.registry.as_deref());
+        match (chart, known, registry) {
+            (Some(chart), Some(known), _) => self.add_known(chart, known, &image),
+            (Some(chart), None, Some(key)) => self.add_registry(chart, key, &image),
             _ if charted => self.leave(&image, UNKNOWN, false),
             _ => self.leave(&image, LOOSE, false),
         }
@@ -227,6 +232,19 @@ impl<'a> Draft<'a> {
             self.set(chart, key, tag, image, None);
         }
         self.add_scanners(chart, image, &target);
+    }
+
+    /// An image of a chart that puts one registry in front of all of them.
+    fn add_registry(&mut self, chart: &Chart, key: &str, image: &ImageRef) {
+        let Some(target) = self.target(image) else {
+            return self.leave(image, UNMAPPED, true);
+        };
+        match target.literal_name().rsplit_once('/') {
+            Some((registry, name)) if name == last(image) => {
+                self.set(chart, key, registry, image, None);
+            }
+            _ => self.leave(image, UNKNOWN, false),
+        }
     }
 
     /// kvisor's controller derives the name of its scanners from its own; where that does
@@ -270,6 +288,13 @@ impl<'a> Draft<'a> {
                 }
                 _ => self.leave(&image, HOOK, false),
             }
+        }
+    }
+
+    /// Hook Jobs of the outer chart, which has their images written in.
+    fn leave_hooks<'h>(&mut self, images: impl Iterator<Item = &'h str>) {
+        for image in images.filter_map(|text| text.parse::<ImageRef>().ok()) {
+            self.leave(&image, WRITTEN, false);
         }
     }
 
@@ -325,6 +350,8 @@ impl<'a> Draft<'a> {
 const UNKNOWN: &str = "which value names it is not known; look at `helm show values`, or use `castlink-upgrade rewrite` as a post-renderer";
 const LOOSE: &str = "no release installed its workload; run the manifest through `castlink-upgrade rewrite` before it is applied again";
 const UNMAPPED: &str = "nothing says where it is mirrored to";
+const WRITTEN: &str =
+    "a hook Job of the outer chart, which has it written in: without it no release begins";
 const HOOK: &str = "a hook Job of the next release; no record says where it is mirrored to";
 
 fn manager(
