@@ -56,6 +56,7 @@ mod scanners;
 mod session;
 mod status;
 mod taints;
+mod upgraders;
 mod values;
 mod workload;
 mod writers;
