@@ -7,7 +7,7 @@ use castlink_core::{Context, Exit, Result, app::Outcome, record::ChangeStatus};
 
 use crate::{
     args::{ApplyArgs, ImageArgs, PlanArgs, SourceArgs},
-    drift,
+    controllers, drift,
     ended::{Direction, Ended},
     engine::{Engine, Execution},
     interrupt::{self, RESUME},
@@ -16,7 +16,6 @@ use crate::{
     plan::{Action, Choices, Plan, Step, Trust, plan},
     presence, report,
     rollout::watch::World,
-    scanners,
     session::Session,
     workload::Workload,
     writers::{self, Clash},
@@ -77,7 +76,7 @@ async fn prepare<'a>(
         mapping.learn(answers);
     }
     let plan = plan(&session.seen, &mapping, choices);
-    for warning in scanners::warnings(&session.seen.workloads, &mapping) {
+    for warning in controllers::warnings(&session.seen.workloads, &mapping) {
         session.printer().warn(warning);
     }
     report::clashes(&clashes(&plan, &session.seen.workloads), session.printer());

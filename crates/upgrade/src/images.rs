@@ -9,9 +9,8 @@ use crate::{
     available,
     cluster::Observed,
     components::Component,
-    nodes, owner,
+    controllers, nodes, owner,
     pods::PodView,
-    scanners,
     session::Session,
     workload::Workload,
 };
@@ -100,7 +99,7 @@ fn images(seen: &Observed, components: &[Component]) -> Vec<Image> {
         let owner = || Some((workload.id.to_string(), workload.owner.clone()?));
         for field in &workload.fields {
             let user = format!("{} {}", workload.id, field.slot);
-            if let Some(scanners) = scanners::published(workload, field) {
+            if let Some(scanners) = controllers::published(workload, field) {
                 add(scanners.literal(), format!("derived from {user}"), owner());
             }
             add(&field.literal, user, owner());

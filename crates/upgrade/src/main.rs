@@ -19,6 +19,7 @@ mod charts;
 mod client;
 mod cluster;
 mod components;
+mod controllers;
 mod drift;
 mod ended;
 mod engine;

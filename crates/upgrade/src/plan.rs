@@ -8,7 +8,7 @@ use castlink_core::{
 
 use crate::{
     cluster::Observed,
-    fixed, lagging,
+    controllers, fixed, lagging,
     mapping::{Mapping, Target},
     nodes::Nodes,
     pods::PodView,
@@ -300,7 +300,7 @@ fn decide(
 
 /// `to`, unless kvisor could not start its Jobs under that name.
 fn replace(field: &ImageField, workload: &Workload, to: String, mapping: &Mapping) -> Decision {
-    let trouble = scanners::published(workload, field)
+    let trouble = controllers::published(workload, field)
         .and_then(|_| scanners::trouble(&field.literal, &to, mapping));
     match trouble.filter(|trouble| trouble.certain) {
         Some(trouble) => Decision::Obstacle(trouble.text),

@@ -20,9 +20,8 @@ use futures::{StreamExt, future::join_all, stream};
 
 use crate::{
     answers::{Answer, Answers},
-    fixed,
+    controllers, fixed,
     mapping::Mapping,
-    scanners,
     session::Session,
     workload::{ImageField, Workload},
 };
@@ -62,7 +61,7 @@ pub(crate) async fn check(
 fn questions(workload: &Workload, mapping: &Mapping) -> Vec<String> {
     let of_field = |field: &ImageField| {
         let own = mapping.open_question(&field.literal);
-        let started = scanners::open_question(workload, field, mapping);
+        let started = controllers::open_question(workload, field, mapping);
         own.into_iter().chain(started)
     };
     workload.fields.iter().flat_map(of_field).collect()

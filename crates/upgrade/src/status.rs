@@ -11,7 +11,7 @@ use crate::{
     args::StatusArgs,
     cluster::Observed,
     components::Component,
-    fixed,
+    controllers, fixed,
     mapping::is_private,
     owner,
     pods::PodView,
@@ -160,7 +160,8 @@ fn template(workload: &Workload, private: &Private) -> Check {
 
 /// What is public of a reference, and of what is started by its name.
 fn objections(workload: &Workload, field: &ImageField, private: &Private) -> Option<String> {
-    let started = scanners::published(workload, field).map(|_| scanners::started(&field.literal));
+    let started =
+        controllers::published(workload, field).map(|_| scanners::started(&field.literal));
     let started = started.filter(|image| private.objection(image).is_some());
     match (private.objection(&field.literal), started) {
         (Some(own), Some(started)) => Some(format!("{own}, and starts {started}")),
