@@ -240,9 +240,9 @@ impl Mapping {
         };
         let platforms = match self.answers.get(&to) {
             Some(Answer::Missing(reason)) => {
-                return Target::Failed {
-                    reason: reason.clone(),
-                };
+                let reason = reason.clone();
+                let twin = self.target_of_twin(literal);
+                return twin.unwrap_or(Target::Failed { reason });
             }
             Some(Answer::There { platforms, .. }) => platforms.clone(),
             None => platforms,
@@ -251,6 +251,20 @@ impl Mapping {
             Ok(to) => Target::Mirrored { to, platforms },
             Err(reason) => Target::Failed { reason },
         }
+    }
+
+    /// The target of the other public name, where a registry has said that it is there.
+    fn target_of_twin(&self, literal: &str) -> Option<Target> {
+        let twin = literal.parse::<ImageRef>().ok()?.twin()?;
+        let Target::Mirrored { to, .. } = self.stated(twin.literal()) else {
+            return None;
+        };
+        let Answer::There { platforms, .. } = self.answers.get(&to)? else {
+            return None;
+        };
+        let platforms = platforms.clone();
+        let to = self.pinned(&to).ok()?;
+        Some(Target::Mirrored { to, platforms })
     }
 
     /// `to` with its digest, when targets are written so.

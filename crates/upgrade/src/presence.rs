@@ -49,12 +49,20 @@ pub(crate) async fn check(
     mapping: &Mapping,
     required: bool,
 ) -> Result<Answers> {
+    let (config, printer) = (&session.context.config, session.printer());
     let workloads = session.seen.workloads.iter();
-    let questions = workloads
+    let patchable: Vec<&Workload> = workloads
         .filter(|workload| fixed::is_patchable(workload))
-        .flat_map(|workload| questions(workload, mapping));
-    let inquiry = ask(questions.collect(), &session.context.config).await;
-    inquiry.tell(required, session.printer())
+        .collect();
+    let questions = patchable.iter().flat_map(|one| questions(one, mapping));
+    let inquiry = ask(questions.collect(), config).await;
+    let mut answers = inquiry.tell(required, printer)?;
+    let others = patchable
+        .iter()
+        .flat_map(|one| twins(one, mapping, &answers));
+    let inquiry = ask(others.collect(), config).await;
+    answers.extend(inquiry.tell(required, printer)?);
+    Ok(answers)
 }
 
 /// What its pods will pull, and what they start.
@@ -65,6 +73,25 @@ fn questions(workload: &Workload, mapping: &Mapping) -> Vec<String> {
         own.into_iter().chain(started)
     };
     workload.fields.iter().flat_map(of_field).collect()
+}
+
+/// The other public names of what is not there: somebody may have copied those.
+fn twins(workload: &Workload, mapping: &Mapping, answers: &Answers) -> Vec<String> {
+    let is_missing = |image: &ImageRef| {
+        let asked = mapping.open_question(image.literal());
+        let answer = asked.and_then(|asked| answers.get(&asked));
+        matches!(answer, Some(Answer::Missing(_)))
+    };
+    let of_field = |field: &ImageField| {
+        let own = field.literal.parse::<ImageRef>().ok();
+        let started = controllers::published(workload, field);
+        own.into_iter().chain(started)
+    };
+    let images = workload.fields.iter().flat_map(of_field);
+    let twins = images.filter(is_missing).filter_map(|image| image.twin());
+    twins
+        .filter_map(|twin| mapping.open_question(twin.literal()))
+        .collect()
 }
 
 /// Asks the registries of `references`.

@@ -2,6 +2,7 @@
 //! other public name of an image, what a CronJob starts at night.
 
 use anyhow::{Context, Result, ensure};
+use castlink_tests::{mirrored::mirror, seed};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -110,5 +111,25 @@ async fn a_record_of_the_other_public_name_serves() -> Result<()> {
         scene.image("Deployment", "agent").await?,
         scene.target(GHCR)
     );
+    Ok(())
+}
+
+/// Without records too: the registry is asked for the other name of what it does not have.
+#[tokio::test]
+async fn the_other_public_name_is_taken_where_only_that_is_there() -> Result<()> {
+    const HUB: &str = "us-docker.pkg.dev/castai-hub/library/half:v1";
+    const GHCR: &str = "ghcr.io/castai/images/half:v1";
+    let scene = Scene::new("half-copied").await?;
+    scene.create("Deployment", "half", 0, HUB).await?;
+    let absent = scene.by_rule(&[]).await?.expect_code(4)?;
+    let why = change(&absent, "Deployment/half")?["error"]["message"].to_string();
+    ensure!(why.contains(&scene.target(HUB)), "{why}");
+    let options = seed::Options {
+        scale: 0.1,
+        ..seed::Options::default()
+    };
+    mirror(&scene.stack.aws, &[GHCR], options).await?;
+    scene.by_rule(&[]).await?.expect_code(0)?;
+    assert_eq!(scene.image("Deployment", "half").await?, scene.target(GHCR));
     Ok(())
 }
