@@ -17,6 +17,8 @@ mod kinds;
 mod nodes;
 #[path = "upgrade/notes.rs"]
 mod notes;
+#[path = "upgrade/places.rs"]
+mod places;
 #[path = "upgrade/presence.rs"]
 mod presence;
 #[path = "upgrade/races.rs"]
@@ -27,6 +29,10 @@ mod refusals;
 mod rollbacks;
 #[path = "upgrade/rollouts.rs"]
 mod rollouts;
+#[path = "upgrade/scanners.rs"]
+mod scanners;
+#[path = "upgrade/standstill.rs"]
+mod standstill;
 #[path = "upgrade/values.rs"]
 mod values;
 #[path = "upgrade/waiting.rs"]

@@ -22,4 +22,5 @@ pub mod plan;
 mod property;
 pub mod proxy;
 pub mod rules;
+pub mod scanners;
 pub mod values;

@@ -200,6 +200,12 @@ impl Mapping {
         }
     }
 
+    /// What a registry has said about `reference`.
+    #[must_use]
+    pub fn answer(&self, reference: &str) -> Option<&Answer> {
+        self.answers.get(reference)
+    }
+
     /// Adds one record. With several for one source (several target registries), `--to`
     /// chooses; without it they must agree.
     fn add(&mut self, record: Mirrored) -> Result<()> {
@@ -237,9 +243,9 @@ impl Mapping {
         };
         let platforms = match self.answers.get(&to) {
             Some(Answer::Missing(reason)) => {
-                return Target::Failed {
-                    reason: reason.clone(),
-                };
+                let reason = reason.clone();
+                let twin = self.target_of_twin(literal);
+                return twin.unwrap_or(Target::Failed { reason });
             }
             Some(Answer::There { platforms, .. }) => platforms.clone(),
             None => platforms,
@@ -248,6 +254,20 @@ impl Mapping {
             Ok(to) => Target::Mirrored { to, platforms },
             Err(reason) => Target::Failed { reason },
         }
+    }
+
+    /// The target of the other public name, where a registry has said that it is there.
+    fn target_of_twin(&self, literal: &str) -> Option<Target> {
+        let twin = literal.parse::<ImageRef>().ok()?.twin()?;
+        let Target::Mirrored { to, .. } = self.stated(twin.literal()) else {
+            return None;
+        };
+        let Answer::There { platforms, .. } = self.answers.get(&to)? else {
+            return None;
+        };
+        let platforms = platforms.clone();
+        let to = self.pinned(&to).ok()?;
+        Some(Target::Mirrored { to, platforms })
     }
 
     /// `to` with its digest, when targets are written so.

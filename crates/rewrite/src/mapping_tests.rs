@@ -132,6 +132,30 @@ fn the_registry_comes_from_the_flag_or_the_configuration() {
     assert_eq!(asked(Some(ECR)).unwrap(), format!("{ECR}/busybox:1"));
 }
 
+#[test]
+fn the_other_public_name_serves_where_the_first_is_not_there() {
+    let (hub, ghcr) = (
+        "us-docker.pkg.dev/castai-hub/library/agent:v1",
+        "ghcr.io/castai/images/agent:v1",
+    );
+    let missing = || Answer::Missing("not found".into());
+    let there = || Answer::There {
+        digest: format!("sha256:{}", "a".repeat(64)),
+        platforms: vec!["linux/amd64".into()],
+    };
+    let failed = Target::Failed {
+        reason: "not found".into(),
+    };
+    for (answers, want) in [
+        (vec![(hub, missing()), (ghcr, there())], to(ghcr)),
+        (vec![(hub, there()), (ghcr, there())], to(hub)),
+        (vec![(hub, missing()), (ghcr, missing())], failed.clone()),
+        (vec![(hub, missing())], failed),
+    ] {
+        assert_eq!(by_rule(&answers).target(hub), want, "{answers:?}");
+    }
+}
+
 /// By rule, for a registry that has said something.
 fn by_rule(answers: &[(&str, Answer)]) -> Mapping {
     let mut mapping = Mapping {

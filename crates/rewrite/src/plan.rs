@@ -20,6 +20,7 @@ use super::{
     places::{Container, Place, Slot, text_at},
     proxy,
     rules::{Decision, Pin, Rules},
+    scanners::{self, Trouble},
     values,
 };
 
@@ -203,7 +204,8 @@ impl Sight<'_> {
                 Decision::Keep => literal.to_owned(),
                 Decision::Unmapped(_) => continue,
             };
-            if let Some(text) = self.rules.scanners(literal, &becomes) {
+            let trouble = scanners::trouble(literal, &becomes, &self.rules.mapping);
+            if let Some(Trouble { text, .. }) = trouble {
                 let at = tree.span(image.id()).start;
                 self.tell(at, object, &container.slot, What::Warning { text });
             }

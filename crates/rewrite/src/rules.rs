@@ -4,8 +4,6 @@
 
 use std::collections::HashMap;
 
-use castlink_core::ImageRef;
-
 use super::proxy::Proxy;
 use crate::mapping::{Mapping, Target};
 
@@ -73,33 +71,6 @@ impl Rules {
             }
             _ => Some(target),
         }
-    }
-
-    /// What goes wrong with the scanner Jobs of kvisor, whose image is the name of the
-    /// controller's with the first `-controller` replaced, once the controller is `becomes`.
-    pub fn scanners(&self, literal: &str, becomes: &str) -> Option<String> {
-        let source: ImageRef = literal.parse().ok()?;
-        if !source.literal_name().ends_with("kvisor-controller") {
-            return None;
-        }
-        let derived = becomes.replacen("-controller", "-scanners", 1);
-        let trouble = match source.kvisor_scanners() {
-            _ if becomes.contains('@') => {
-                "which no registry has: the digest is the controller's".to_owned()
-            }
-            Some(scanners) => match self.decide(scanners.literal(), Pin::Derived) {
-                Decision::Replace(to) if to == derived => return None,
-                Decision::Keep if scanners.literal() == derived => return None,
-                Decision::Replace(to) => format!("but it was mirrored to {to}"),
-                Decision::Keep => format!("but it is {}", scanners.literal()),
-                Decision::Unmapped(why) => format!("which is not mirrored: {why}"),
-            },
-            None => return None,
-        };
-        Some(format!(
-            "kvisor will start its scan Jobs with {derived}, {trouble}; \
-             set SCANNERS_IMAGE on this container (Helm: controller.additionalEnv.SCANNERS_IMAGE)"
-        ))
     }
 }
 

@@ -7,7 +7,7 @@ use castlink_core::{Context, Exit, Result, app::Outcome, record::ChangeStatus};
 
 use crate::{
     args::{ApplyArgs, ImageArgs, PlanArgs, SourceArgs},
-    drift,
+    controllers, drift,
     ended::{Direction, Ended},
     engine::{Engine, Execution},
     interrupt::{self, RESUME},
@@ -76,6 +76,9 @@ async fn prepare<'a>(
         mapping.learn(answers);
     }
     let plan = plan(&session.seen, &mapping, choices);
+    for warning in controllers::warnings(&session.seen.workloads, &mapping) {
+        session.printer().warn(warning);
+    }
     report::clashes(&clashes(&plan, &session.seen.workloads), session.printer());
     Ok((session, plan, mapping))
 }

@@ -2,7 +2,10 @@
 //! charts are published. A dated data file, compiled in; what it does not list is said to
 //! be unknown, never guessed.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use castlink_core::ImageRef;
 use serde::Deserialize;
@@ -33,6 +36,8 @@ pub(crate) struct Charts {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Chart {
     pub(crate) name: String,
+    /// The value that names the registry of all images that are not listed.
+    pub(crate) registry: Option<String>,
     pub(crate) images: Vec<ChartImage>,
 }
 
@@ -62,6 +67,7 @@ pub(crate) struct Umbrella {
     pub(crate) name: String,
     section: String,
     exceptions: BTreeMap<String, String>,
+    hooks: BTreeMap<String, String>,
 }
 
 impl Charts {
@@ -121,6 +127,12 @@ impl Umbrella {
     pub(crate) fn section(&self, chart: &str) -> String {
         let section = self.exceptions.get(chart).unwrap_or(&self.section);
         format!("{section}.{chart}")
+    }
+
+    /// The images of its own hook Jobs that come with `charts`.
+    pub(crate) fn hooks<'a>(&'a self, charts: &'a BTreeSet<&str>) -> impl Iterator<Item = &'a str> {
+        let with = |(chart, _): &(&String, &String)| charts.contains(chart.as_str());
+        self.hooks.iter().filter(with).map(|(_, image)| &**image)
     }
 }
 

@@ -1,7 +1,9 @@
 //! The custom resources by which castware-operator is told what to install: their values
 //! decide over the images of the next installation, whatever the workloads say now.
 
-use castlink_core::{Printer, Result};
+use castlink_core::{ImageRef, Printer, Result};
+use castlink_manifest::{self as manifest, stream::parts};
+use castlink_rewrite::values::settings;
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind},
@@ -64,21 +66,28 @@ impl Cluster {
 }
 
 impl Component {
+    /// The image that `image`, one of its own, starts at run time; none where its values name
+    /// that.
+    pub(crate) fn scanners(&self, image: &str) -> Option<ImageRef> {
+        let told = self
+            .images
+            .iter()
+            .any(|(path, _)| path.ends_with("SCANNERS_IMAGE"));
+        let image: ImageRef = image.parse().ok()?;
+        image.kvisor_scanners().filter(|_| !told)
+    }
+
     fn of(object: &DynamicObject) -> Option<Self> {
         let spec = object.data.get("spec")?;
         let installs = text(spec, "/component").map_or_else(|| object.name_any(), str::to_owned);
         let label = object.labels().get(CHART_LABEL);
         let release = text(spec, "/releaseName").filter(|name| !name.is_empty());
-        let mut images = Vec::new();
-        if let Some(values) = spec.get("values") {
-            collect(values, String::new(), &mut images);
-        }
         Some(Self {
             name: object.name_any(),
             chart: label.cloned().unwrap_or_else(|| chart(&installs)),
             release: release.map_or(installs, str::to_owned),
             readonly: spec.get("readonly") == Some(&Value::Bool(true)),
-            images,
+            images: spec.get("values").map(overrides).unwrap_or_default(),
         })
     }
 }
@@ -92,29 +101,22 @@ fn chart(component: &str) -> String {
     }
 }
 
-/// Maps with a repository and a tag, and whole references under `image`.
-fn collect(value: &Value, path: String, found: &mut Vec<(String, String)>) {
-    let Some(map) = value.as_object() else {
-        return;
-    };
-    let tag = text(value, "/tag").or_else(|| text(value, "/version"));
-    if let (Some(repository), Some(tag)) = (text(value, "/repository"), tag)
-        && !tag.is_empty()
-    {
-        found.push((path.clone(), format!("{repository}:{tag}")));
-    }
-    for (key, inner) in map {
-        let path = match path.as_str() {
-            "" => key.clone(),
-            path => format!("{path}.{key}"),
+/// The images that `values` set, read as Helm values in a file are: whoever writes them
+/// means the same.
+fn overrides(values: &Value) -> Vec<(String, String)> {
+    let text = values.to_string();
+    let mut found = Vec::new();
+    for part in parts(&text) {
+        let Ok(tree) = manifest::parse(&text, &part) else {
+            continue;
         };
-        match inner.as_str() {
-            Some(image) if key == "image" && image.contains(['/', ':']) => {
-                found.push((path, image.to_owned()));
-            }
-            _ => collect(inner, path, found),
+        let roots = tree.roots().iter();
+        for setting in roots.flat_map(|root| settings(&tree, *root)) {
+            let images = setting.images.into_iter();
+            found.extend(images.map(|image| (setting.path.clone(), image)));
         }
     }
+    found
 }
 
 #[cfg(test)]
@@ -122,16 +124,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn overrides_are_found_in_the_values() {
+    fn check(values: Value, want: &[&str]) {
         let object: DynamicObject = serde_json::from_value(json!({
             "metadata": {"name": "agent"},
-            "spec": {"component": "castai-agent", "readonly": true, "values": {
-                "image": {"repository": "r.example/agent", "tag": "v1"},
-                "clusterVPA": {"repository": "r.example/cpvpa", "version": "v0.8.4"},
-                "other": {"image": "r.example/other:2", "tag": ""},
-                "half": {"repository": "r.example/untagged"},
-            }},
+            "spec": {"component": "castai-agent", "readonly": true, "values": values},
         }))
         .unwrap();
         let component = Component::of(&object).unwrap();
@@ -144,13 +140,65 @@ mod tests {
             .iter()
             .map(|(path, image)| format!("{path}={image}"))
             .collect();
-        assert_eq!(
-            found,
-            [
+        assert_eq!(found, want, "{values}");
+    }
+
+    #[test]
+    fn overrides_are_found_in_the_values() {
+        let agent = json!({
+            "image": {"repository": "r.example/agent", "tag": "v1"},
+            "clusterVPA": {"repository": "r.example/cpvpa", "version": "v0.8.4"},
+            "other": {"image": "r.example/other:2", "tag": ""},
+            "half": {"repository": "r.example/untagged"},
+        });
+        check(
+            agent,
+            &[
                 "image=r.example/agent:v1",
                 "clusterVPA=r.example/cpvpa:v0.8.4",
                 "other.image=r.example/other:2",
-            ]
+            ],
+        );
+    }
+
+    #[test]
+    fn the_repository_of_kvisor_is_the_beginning_of_two() {
+        let kvisor = json!({
+            "image": {"repository": "r.example/kvisor/kvisor", "tag": "v1"},
+            "agent": {"gpu": {"dcgmExporter": {"image": {
+                "registry": "nvcr.io", "repository": "nvidia/k8s/dcgm-exporter", "tag": 4.5}}}},
+            "controller": {"additionalEnv": {"SCANNERS_IMAGE": "r.example/mine:1"}},
+        });
+        check(
+            kvisor,
+            &[
+                "image=r.example/kvisor/kvisor-agent:v1",
+                "image=r.example/kvisor/kvisor-controller:v1",
+                "agent.gpu.dcgmExporter.image=nvcr.io/nvidia/k8s/dcgm-exporter:4.5",
+                "controller.additionalEnv.SCANNERS_IMAGE=r.example/mine:1",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_values_of_an_umbrella_lie_deeper() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let umbrella = json!({"autoscaler": {
+            "castai-kvisor": {"image": {"repository": "r.example/kvisor", "tag": "v1"}},
+            "castai-evictor": {"crdUpgrade": {"image": {
+                "repository": "rancher/kubectl", "tag": "v1.35.6", "digest": digest}}},
+            "extra": [{"image": "busybox:1"}],
+        }});
+        let hook =
+            format!("autoscaler.castai-evictor.crdUpgrade.image=rancher/kubectl:v1.35.6@{digest}");
+        check(
+            umbrella,
+            &[
+                "autoscaler.castai-kvisor.image=r.example/kvisor-agent:v1",
+                "autoscaler.castai-kvisor.image=r.example/kvisor-controller:v1",
+                &hook,
+                "autoscaler.extra[0].image=busybox:1",
+            ],
         );
     }
 

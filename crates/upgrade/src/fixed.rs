@@ -30,6 +30,12 @@ pub(crate) fn reason<'a>(
     }
 }
 
+/// True when some run could patch `workload`.
+pub(crate) fn is_patchable(workload: &Workload) -> bool {
+    let slots = workload.fields.iter().map(|field| &field.slot);
+    reason(workload, slots, true).is_none()
+}
+
 fn of_static_pod(pod: &Workload) -> String {
     let node = pod.controller.as_deref().unwrap_or("its node");
     format!("a static pod: change its manifest on {node}")
@@ -47,7 +53,8 @@ fn of_job(job: &DynamicObject) -> &'static str {
     "a Job is immutable: it still runs; delete it, and make it anew from a changed manifest"
 }
 
-fn is_finished(job: &DynamicObject) -> bool {
+/// True for a Job that is complete, or has failed.
+pub(crate) fn is_finished(job: &DynamicObject) -> bool {
     let conditions = job.data.pointer("/status/conditions");
     let ended = |one: &Value| {
         matches!(one["type"].as_str(), Some("Complete" | "Failed")) && one["status"] == "True"

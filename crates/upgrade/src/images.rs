@@ -9,10 +9,10 @@ use crate::{
     available,
     cluster::Observed,
     components::Component,
-    nodes, owner,
+    controllers, nodes, owner,
     pods::PodView,
     session::Session,
-    workload::{ImageField, Slot, Workload},
+    workload::Workload,
 };
 
 mod show;
@@ -99,8 +99,8 @@ fn images(seen: &Observed, components: &[Component]) -> Vec<Image> {
         let owner = || Some((workload.id.to_string(), workload.owner.clone()?));
         for field in &workload.fields {
             let user = format!("{} {}", workload.id, field.slot);
-            if let Some(derived) = derived(workload, field) {
-                add(&derived, format!("derived from {user}"), owner());
+            if let Some(scanners) = controllers::published(workload, field) {
+                add(scanners.literal(), format!("derived from {user}"), owner());
             }
             add(&field.literal, user, owner());
         }
@@ -109,7 +109,12 @@ fn images(seen: &Observed, components: &[Component]) -> Vec<Image> {
         let resource = format!("Component/{}", component.name);
         for (path, image) in &component.images {
             let owner = (resource.clone(), owner::OPERATOR.to_owned());
-            add(image, format!("{resource} value {path}"), Some(owner));
+            let user = format!("{resource} value {path}");
+            if let Some(scanners) = component.scanners(image) {
+                let user = format!("derived from {user}");
+                add(scanners.literal(), user, Some(owner.clone()));
+            }
+            add(image, user, Some(owner));
         }
     }
     for pod in seen.pods.iter().filter(|pod| !pod.terminating) {
@@ -136,20 +141,6 @@ fn images(seen: &Observed, components: &[Component]) -> Vec<Image> {
         .collect()
 }
 
-/// The image that the one in `field` starts at run time: kvisor's controller makes Jobs of
-/// its scanners, unless a variable says of what.
-pub(crate) fn derived(workload: &Workload, field: &ImageField) -> Option<String> {
-    let told = workload
-        .fields
-        .iter()
-        .any(|other| matches!(&other.slot, Slot::Env { name, .. } if name == "SCANNERS_IMAGE"));
-    if told || !matches!(field.slot, Slot::Container(_)) {
-        return None;
-    }
-    let image: ImageRef = field.literal.parse().ok()?;
-    Some(image.kvisor_scanners()?.literal().to_owned())
-}
-
 /// True when the template of the pod's workload shows `image` already.
 fn is_templated(pod: &PodView, image: &str, workloads: &[Workload]) -> bool {
     let makers = workloads
@@ -163,7 +154,10 @@ fn is_templated(pod: &PodView, image: &str, workloads: &[Workload]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{nodes::sample, workload::Kind};
+    use crate::{
+        nodes::sample,
+        workload::{Kind, Slot},
+    };
     use serde_json::json;
 
     #[test]

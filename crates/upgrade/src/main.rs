@@ -10,7 +10,7 @@ use castlink_core::{
     Context, Result,
     app::{self, Outcome},
 };
-use castlink_rewrite::{answers, mapping};
+use castlink_rewrite::{answers, mapping, scanners};
 
 mod apply;
 mod args;
@@ -19,6 +19,7 @@ mod charts;
 mod client;
 mod cluster;
 mod components;
+mod controllers;
 mod drift;
 mod ended;
 mod engine;
@@ -28,6 +29,7 @@ mod images;
 mod interrupt;
 mod journal;
 mod json;
+mod lagging;
 mod ledger;
 mod listed;
 mod lock;
@@ -49,6 +51,8 @@ mod rollout;
 mod runs;
 mod session;
 mod status;
+mod taints;
+mod upgraders;
 mod values;
 mod workload;
 mod writers;

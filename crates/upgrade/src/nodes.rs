@@ -6,7 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 
-use crate::json::text;
+use crate::{
+    json::text,
+    taints::{self, Taint, Tolerations},
+    workload::Kind,
+};
 
 /// What is needed to know about a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +21,7 @@ pub(crate) struct NodeView {
     /// `linux`.
     pub(crate) os: String,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) taints: Vec<Taint>,
 }
 
 /// Nodes by name; `None` when the user may not list them.
@@ -43,6 +48,7 @@ impl NodeView {
                 .or_else(|| Some(info?.operating_system.clone()))
                 .unwrap_or_default(),
             labels,
+            taints: taints::of_node(node),
         }
     }
 
@@ -69,10 +75,13 @@ pub(crate) fn is_down(nodes: &Nodes, name: &str) -> bool {
         .is_some_and(|nodes| nodes.get(name).is_none_or(|node| !node.ready))
 }
 
-/// Where the pods of a template can go: its node selector and required node affinity.
-/// Taints are left out: a tolerated node counts, and so does one that is not.
+/// Where the pods of a template can go: its node selector, required node affinity and
+/// tolerations, or the node that is named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Placement {
+    /// A pod that is on a node stays there.
+    node: Option<String>,
+    tolerations: Tolerations,
     selector: Vec<(String, String)>,
     /// Alternatives; the expressions of one hold together.
     terms: Vec<Vec<Expression>>,
@@ -86,7 +95,8 @@ struct Expression {
 }
 
 impl Placement {
-    pub(crate) fn of(pod_spec: &Value) -> Self {
+    /// Of the pods that an object of `kind` makes from `pod_spec`.
+    pub(crate) fn of(kind: Kind, pod_spec: &Value) -> Self {
         const TERMS: &str = "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
         let selector = pod_spec
             .get("nodeSelector")
@@ -99,6 +109,8 @@ impl Placement {
             .into_iter()
             .flatten();
         Self {
+            node: text(pod_spec, "/nodeName").map(str::to_owned),
+            tolerations: Tolerations::of(kind, pod_spec),
             selector: selector
                 .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
                 .collect(),
@@ -111,7 +123,10 @@ impl Placement {
         nodes
             .iter()
             .flatten()
-            .filter(|(_, node)| self.allows(&node.labels))
+            .filter(|(name, node)| match &self.node {
+                Some(only) => only == *name,
+                None => self.tolerations.admit(&node.taints) && self.allows(&node.labels),
+            })
             .map(|(_, node)| node.platform())
             .collect()
     }
@@ -172,6 +187,7 @@ pub(crate) fn sample(nodes: &[(&str, &str, bool)]) -> Nodes {
         arch: arch.into(),
         os: "linux".into(),
         labels: [("kubernetes.io/arch".to_owned(), arch.to_owned())].into(),
+        taints: Vec::new(),
     };
     Some(
         nodes
@@ -204,10 +220,32 @@ mod tests {
             (affinity("NotIn", json!(["arm64"])), "linux/amd64"),
             (affinity("Exists", json!(null)), "linux/amd64 linux/arm64"),
             (affinity("DoesNotExist", json!(null)), ""),
+            (json!({"nodeName": "b"}), "linux/arm64"),
         ] {
-            let got: Vec<String> = Placement::of(&spec).platforms(&nodes).into_iter().collect();
-            assert_eq!(got.join(" "), want, "{spec}");
+            check(&spec, &nodes, want);
         }
+    }
+
+    fn check(spec: &Value, nodes: &Nodes, want: &str) {
+        let placement = Placement::of(Kind::Deployment, spec);
+        let got: Vec<String> = placement.platforms(nodes).into_iter().collect();
+        assert_eq!(got.join(" "), want, "{spec}");
+    }
+
+    #[test]
+    fn nodes_that_turn_the_pods_away_do_not_count() {
+        let mut nodes = sample(&[("a", "amd64", true), ("b", "arm64", true)]);
+        let taint = Taint {
+            key: "arch".into(),
+            value: "arm64".into(),
+            effect: "NoSchedule".into(),
+        };
+        let tainted = nodes.as_mut().and_then(|all| all.get_mut("b")).unwrap();
+        tainted.taints.push(taint);
+        let tolerant = json!({"tolerations": [{"key": "arch", "operator": "Exists"}]});
+        check(&json!({}), &nodes, "linux/amd64");
+        check(&tolerant, &nodes, "linux/amd64 linux/arm64");
+        check(&json!({"nodeName": "b"}), &nodes, "linux/arm64");
     }
 
     #[test]

@@ -8,11 +8,12 @@ use castlink_core::{
 
 use crate::{
     cluster::Observed,
-    fixed,
+    controllers, fixed, lagging,
     mapping::{Mapping, Target},
     nodes::Nodes,
     pods::PodView,
     rollout::verdict::pending,
+    scanners,
     workload::{Id, ImageField, Slot, Workload},
 };
 
@@ -240,15 +241,21 @@ pub(crate) fn in_place(workload: &Workload, seen: &Observed) -> Action {
         .iter()
         .filter(|pod| pod.belongs_to(&workload.id))
         .collect();
-    match pending(workload, &pods, &seen.nodes) {
+    let fields = || {
+        let fields = workload.fields.iter();
+        fields
+            .map(|field| replacement(field, field.literal.clone()))
+            .collect()
+    };
+    if let Some(missing) = pending(workload, &pods, &seen.nodes) {
+        let fields = fields();
+        return Action::Watch { fields, missing };
+    }
+    match lagging::reason(workload, &pods) {
         None => Action::Unchanged,
-        Some(missing) => Action::Watch {
-            fields: workload
-                .fields
-                .iter()
-                .map(|field| replacement(field, field.literal.clone()))
-                .collect(),
-            missing,
+        Some(why) => Action::Report {
+            fields: fields(),
+            reason: format!("it is in place, its pods are not: {why}"),
         },
     }
 }
@@ -273,9 +280,9 @@ fn decide(
             Some(missing) => {
                 Decision::Obstacle(format!("{to} has no {missing}, and there are such nodes"))
             }
-            None => Decision::Replace(to),
+            None => replace(field, workload, to, mapping),
         },
-        Target::Planned { to } if trust == Trust::Planned => Decision::Replace(to),
+        Target::Planned { to } if trust == Trust::Planned => replace(field, workload, to, mapping),
         Target::Planned { .. } => Decision::Obstacle(format!(
             "{} is not mirrored yet, only planned",
             field.literal
@@ -288,6 +295,16 @@ fn decide(
             "no record says where {} was mirrored to",
             field.literal
         )),
+    }
+}
+
+/// `to`, unless kvisor could not start its Jobs under that name.
+fn replace(field: &ImageField, workload: &Workload, to: String, mapping: &Mapping) -> Decision {
+    let trouble = controllers::published(workload, field)
+        .and_then(|_| scanners::trouble(&field.literal, &to, mapping));
+    match trouble.filter(|trouble| trouble.certain) {
+        Some(trouble) => Decision::Obstacle(trouble.text),
+        None => Decision::Replace(to),
     }
 }
 

@@ -20,10 +20,10 @@ use futures::{StreamExt, future::join_all, stream};
 
 use crate::{
     answers::{Answer, Answers},
-    fixed,
+    controllers, fixed,
     mapping::Mapping,
     session::Session,
-    workload::Workload,
+    workload::{ImageField, Workload},
 };
 
 /// Images asked about at once, at one registry.
@@ -49,18 +49,49 @@ pub(crate) async fn check(
     mapping: &Mapping,
     required: bool,
 ) -> Result<Answers> {
+    let (config, printer) = (&session.context.config, session.printer());
     let workloads = session.seen.workloads.iter();
-    let questions = workloads
-        .filter(|workload| is_patchable(workload))
-        .flat_map(|workload| &workload.fields)
-        .filter_map(|field| mapping.open_question(&field.literal));
-    let inquiry = ask(questions.collect(), &session.context.config).await;
-    inquiry.tell(required, session.printer())
+    let patchable: Vec<&Workload> = workloads
+        .filter(|workload| fixed::is_patchable(workload))
+        .collect();
+    let questions = patchable.iter().flat_map(|one| questions(one, mapping));
+    let inquiry = ask(questions.collect(), config).await;
+    let mut answers = inquiry.tell(required, printer)?;
+    let others = patchable
+        .iter()
+        .flat_map(|one| twins(one, mapping, &answers));
+    let inquiry = ask(others.collect(), config).await;
+    answers.extend(inquiry.tell(required, printer)?);
+    Ok(answers)
 }
 
-fn is_patchable(workload: &Workload) -> bool {
-    let slots = workload.fields.iter().map(|field| &field.slot);
-    fixed::reason(workload, slots, true).is_none()
+/// What its pods will pull, and what they start.
+fn questions(workload: &Workload, mapping: &Mapping) -> Vec<String> {
+    let of_field = |field: &ImageField| {
+        let own = mapping.open_question(&field.literal);
+        let started = controllers::open_question(workload, field, mapping);
+        own.into_iter().chain(started)
+    };
+    workload.fields.iter().flat_map(of_field).collect()
+}
+
+/// The other public names of what is not there: somebody may have copied those.
+fn twins(workload: &Workload, mapping: &Mapping, answers: &Answers) -> Vec<String> {
+    let is_missing = |image: &ImageRef| {
+        let asked = mapping.open_question(image.literal());
+        let answer = asked.and_then(|asked| answers.get(&asked));
+        matches!(answer, Some(Answer::Missing(_)))
+    };
+    let of_field = |field: &ImageField| {
+        let own = field.literal.parse::<ImageRef>().ok();
+        let started = controllers::published(workload, field);
+        own.into_iter().chain(started)
+    };
+    let images = workload.fields.iter().flat_map(of_field);
+    let twins = images.filter(is_missing).filter_map(|image| image.twin());
+    twins
+        .filter_map(|twin| mapping.open_question(twin.literal()))
+        .collect()
 }
 
 /// Asks the registries of `references`.

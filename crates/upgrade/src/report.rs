@@ -17,6 +17,7 @@ use crate::{
     plan::{Action, Plan, Replacement, Step},
     rollout::counts::Standing,
     session::Session,
+    upgraders,
     writers::Clash,
 };
 
@@ -40,7 +41,7 @@ pub(crate) fn plan(plan: &Plan, session: &Session<'_>, registry: Option<&str>) {
         }
     }
     printer.line(totals(plan));
-    owners(plan.patches(), printer);
+    owners(plan.patches(), session);
 }
 
 fn step_lines(step: &Step, registry: Option<&str>) -> Vec<String> {
@@ -132,17 +133,17 @@ pub(crate) fn left_alone(plan: &Plan, printer: &Printer) {
 
 /// An empty plan.
 pub(crate) fn nothing_to_do(plan: &Plan, printer: &Printer) {
+    let number =
+        |want: fn(&Action) -> bool| plan.steps.iter().filter(|step| want(&step.action)).count();
+    let told = match number(|action| matches!(action, Action::Report { .. })) {
+        0 => String::new(),
+        told => format!(", {told} not patched"),
+    };
+    let in_place = number(|action| matches!(action, Action::Unchanged));
     printer.line(
-        match plan
-            .steps
-            .iter()
-            .any(|step| matches!(step.action, Action::Skip { .. }))
-        {
-            true => totals(plan),
-            false => format!(
-                "no changes: {} in place",
-                count(plan.steps.len(), "workload")
-            ),
+        match number(|action| matches!(action, Action::Skip { .. })) {
+            0 => format!("no changes: {} in place{told}", count(in_place, "workload")),
+            _ => totals(plan),
         },
     );
 }
@@ -215,7 +216,7 @@ pub(crate) fn ended(plan: &Plan, ended: &[Ended], direction: Direction, session:
             .iter()
             .any(|one| one.step.id == step.id && one.status == ChangeStatus::Applied)
     });
-    owners(applied, printer);
+    owners(applied, session);
 }
 
 fn row(one: &Ended) -> Vec<String> {
@@ -258,9 +259,12 @@ pub(crate) fn way_back(run: Option<&str>, ended: &[Ended], printer: &Printer) {
 }
 
 /// Whose next write undoes a patch.
-fn owners<'a>(steps: impl Iterator<Item = &'a Step>, printer: &Printer) {
+fn owners<'a>(steps: impl Iterator<Item = &'a Step>, session: &Session<'_>) {
+    let printer = session.printer();
     let mut tools: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut patched = Vec::new();
     for step in steps {
+        patched.push(&step.id);
         if let Some(owner) = &step.owner {
             *tools.entry(owner::tool(owner)).or_default() += 1;
         }
@@ -271,6 +275,9 @@ fn owners<'a>(steps: impl Iterator<Item = &'a Step>, printer: &Printer) {
             count(number, "workload"),
             durable(tool)
         ));
+    }
+    for note in upgraders::notes(&patched, &session.seen.workloads) {
+        printer.note(note);
     }
 }
 

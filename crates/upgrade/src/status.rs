@@ -11,11 +11,12 @@ use crate::{
     args::StatusArgs,
     cluster::Observed,
     components::Component,
-    fixed, images,
+    controllers, fixed,
     mapping::is_private,
     owner,
     pods::PodView,
     rollout::cause,
+    scanners,
     session::Session,
     workload::{ImageField, Kind, Workload},
 };
@@ -132,22 +133,17 @@ fn template(workload: &Workload, private: &Private) -> Check {
     let public: Vec<(&ImageField, String)> = workload
         .fields
         .iter()
-        .filter_map(|field| Some((field, private.objection(&field.literal)?)))
+        .filter_map(|field| Some((field, objections(workload, field, private)?)))
         .collect();
     let (status, hint) = if public.is_empty() {
         (CheckStatus::Ok, None)
     } else {
-        let (status, hint) = remedy(workload, public.iter().map(|(field, _)| *field));
+        let (status, hint) = remedy(workload, public.iter().map(|(field, _)| *field), private);
         (status, Some(hint))
     };
     let texts: Vec<String> = public
         .iter()
-        .map(
-            |(field, objection)| match images::derived(workload, field) {
-                Some(started) => format!("{} {objection}, and starts {started}", field.slot),
-                None => format!("{} {objection}", field.slot),
-            },
-        )
+        .map(|(field, objections)| format!("{} {objections}", field.slot))
         .collect();
     Check {
         id: "upgrade.template".into(),
@@ -159,6 +155,18 @@ fn template(workload: &Workload, private: &Private) -> Check {
             (false, Some(owner)) => format!("{} (owner {owner})", texts.join(", ")),
         },
         hint,
+    }
+}
+
+/// What is public of a reference, and of what is started by its name.
+fn objections(workload: &Workload, field: &ImageField, private: &Private) -> Option<String> {
+    let started =
+        controllers::published(workload, field).map(|_| scanners::started(&field.literal));
+    let started = started.filter(|image| private.objection(image).is_some());
+    match (private.objection(&field.literal), started) {
+        (Some(own), Some(started)) => Some(format!("{own}, and starts {started}")),
+        (own, None) => own,
+        (None, Some(started)) => Some(format!("starts {started}, which is not private")),
     }
 }
 
@@ -189,16 +197,24 @@ fn installs(component: &Component, private: &Private) -> Option<Check> {
     })
 }
 
-/// What a public reference means, and what to do about it. A Job does not pull again.
+/// A Job that has ended makes no more pods.
+fn is_over(workload: &Workload) -> bool {
+    workload.id.kind == Kind::Job && fixed::is_finished(&workload.object)
+}
+
+/// What a public reference means, and what to do about it.
 fn remedy<'a>(
     workload: &Workload,
     fields: impl Iterator<Item = &'a ImageField> + Clone,
+    private: &Private,
 ) -> (CheckStatus, String) {
     let invalid = |field: &ImageField| field.literal.parse::<ImageRef>().is_err();
     let slots = fields.clone().map(|field| &field.slot);
+    let is_private = |field: &ImageField| private.objection(&field.literal).is_none();
     match fixed::reason(workload, slots, false) {
-        Some((reason, _)) if workload.id.kind == Kind::Job => (CheckStatus::Warn, reason),
+        Some((reason, _)) if is_over(workload) => (CheckStatus::Warn, reason),
         Some((reason, _)) => (CheckStatus::Fail, reason),
+        None if fields.clone().all(is_private) => (CheckStatus::Fail, scanners::REMEDY.into()),
         None if fields.into_iter().any(invalid) => (
             CheckStatus::Fail,
             "correct the reference in the chart's values or the manifest".into(),
@@ -221,13 +237,8 @@ fn running(pod: &PodView, seen: &Observed, private: &Private) -> Option<Check> {
         .iter()
         .find(|(_, image)| private.is_public(image));
     if let Some((slot, image)) = public.filter(|_| pod.maker.is_some()) {
-        let of_job = pod.maker.as_ref().is_some_and(|(kind, _)| kind == "Job");
-        let status = if of_job {
-            CheckStatus::Warn
-        } else {
-            CheckStatus::Fail
-        };
-        return Some(check("upgrade.pod", status, format!("{slot} runs {image}")));
+        let detail = format!("{slot} runs {image}");
+        return Some(check("upgrade.pod", CheckStatus::Fail, detail));
     }
     (!pod.ready).then(|| {
         let trouble = pod
@@ -255,6 +266,11 @@ mod tests {
         Workload::new(kind, serde_json::from_value(object).unwrap())
     }
 
+    fn ended(mut job: Workload) -> Workload {
+        job.object.data["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+        job
+    }
+
     fn pod(maker: &str, image: &str, ready: bool) -> PodView {
         PodView {
             name: "p".into(),
@@ -274,6 +290,7 @@ mod tests {
                 workload(Kind::CronJob, "unread"),
                 workload(Kind::DaemonSet, "a:1"),
                 workload(Kind::Job, "a:1"),
+                ended(workload(Kind::Job, "a:1")),
             ],
             pods: vec![
                 pod("ReplicaSet", &private, true),
@@ -299,10 +316,11 @@ mod tests {
                 check("template", Ok),
                 check("template", Ok),
                 check("template", Fail),
+                check("template", Fail),
                 check("template", Warn),
                 check("ready", Warn),
                 check("pod", Fail),
-                check("pod", Warn),
+                check("pod", Fail),
             ]
         );
         assert_eq!(found(Some("other.example"))[0], check("template", Fail));

@@ -89,7 +89,7 @@ impl Workload {
             owner: owner::of(&object),
             controller: owner::controller(&object.metadata),
             fields: image_fields(kind, &object.data),
-            placement: Placement::of(pod_spec),
+            placement: Placement::of(kind, pod_spec),
             ordered: kind == Kind::StatefulSet
                 && text(&object.data, "/spec/podManagementPolicy") != Some("Parallel"),
             object,

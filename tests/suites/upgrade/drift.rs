@@ -6,6 +6,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::{GOOD, SOON, Scene, change};
+use crate::kinds::merge;
 
 /// A write of the template as Helm makes it.
 async fn put_back(scene: &Scene, name: &str, image: &str) -> Result<()> {
@@ -188,5 +189,35 @@ async fn without_a_run_there_is_nothing_to_compare() -> Result<()> {
             .contains("no run of `apply` in namespace no-run"),
         "{outcome}"
     );
+    Ok(())
+}
+
+/// Known before it happens: who upgrades releases by itself.
+#[tokio::test]
+async fn who_will_put_images_back_is_named() -> Result<()> {
+    let scene = Scene::new("upgraders").await?;
+    scene.create("Deployment", "evictor", 0, GOOD).await?;
+    scene.create("Deployment", "own", 0, GOOD).await?;
+    let managed = json!({"metadata": {"labels": {"charts.cast.ai/managed": "true"}}});
+    merge(&scene, "Deployment", "evictor", managed).await?;
+    let image = scene.target(GOOD);
+    let upgrader = "castai-chart-upgrader";
+    scene.create_cron_job(upgrader, &image).await?;
+    let ecr = scene.stack.aws.ecr_host();
+    let plan = async || scene.upgrade(&["plan", "--to", &ecr])?.run().await;
+    let told = plan().await?.expect_code(0)?;
+    for part in [
+        "note: CAST AI upgrades Deployment/evictor (label charts.cast.ai/managed)",
+        "note: CronJob/castai-chart-upgrader upgrades releases by itself",
+    ] {
+        ensure!(told.stderr.contains(part), "{told}");
+    }
+    let suspend = json!({"spec": {"suspend": true}});
+    merge(&scene, "CronJob", upgrader, suspend).await?;
+    let quiet = plan().await?.expect_code(0)?;
+    ensure!(!quiet.stderr.contains(upgrader), "{quiet}");
+    let applied = scene.apply_good().await?;
+    let note = "note: CAST AI upgrades Deployment/evictor ";
+    ensure!(applied.stderr.contains(note), "{applied}");
     Ok(())
 }

@@ -3,92 +3,23 @@
 
 use anyhow::{Result, ensure};
 use castlink_tests::process::wait_until;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::{GOOD, NOWHERE, SLOW, SOON, Scene, change, first_image, ready};
 use crate::values::{create_component, define_components};
 
 /// The one merge patch on one object.
-async fn merge(scene: &Scene, kind: &str, name: &str, patch: Value) -> Result<DynamicObject> {
+pub(crate) async fn merge(
+    scene: &Scene,
+    kind: &str,
+    name: &str,
+    patch: Value,
+) -> Result<DynamicObject> {
     let api = scene.api(kind);
     Ok(api
         .patch(name, &PatchParams::default(), &Patch::Merge(patch))
         .await?)
-}
-
-/// Paused, scaled to zero, `OnDelete`, no matching node: the template changes, no pod
-/// starts, and success must not be claimed for the image.
-#[tokio::test]
-async fn what_does_not_roll_is_patched_and_told() -> Result<()> {
-    let scene = Scene::new("standstill").await?;
-    let paused = json!({"replicas": 1, "paused": true});
-    let manual = json!({"replicas": 1, "updateStrategy": {"type": "OnDelete"}});
-    scene
-        .create_from("Deployment", "paused", paused, GOOD)
-        .await?;
-    scene.create("Deployment", "zero", 0, NOWHERE).await?;
-    scene
-        .create_from("StatefulSet", "manual", manual.clone(), GOOD)
-        .await?;
-    scene
-        .create_from("DaemonSet", "by-hand", manual, GOOD)
-        .await?;
-    scene.create("DaemonSet", "nowhere", 0, GOOD).await?;
-    let selector = json!({"spec": {"template": {"spec": {"nodeSelector": {"no": "such"}}}}});
-    merge(&scene, "DaemonSet", "nowhere", selector).await?;
-    let records = [scene.copied(GOOD), scene.copied(NOWHERE)];
-    let outcome = scene
-        .apply(&records, &["--soak", "0s"])
-        .await?
-        .expect_code(0)?;
-    for (kind, name, image, note) in [
-        (
-            "Deployment",
-            "paused",
-            GOOD,
-            "paused: nothing rolls until it is resumed",
-        ),
-        ("Deployment", "zero", NOWHERE, "scaled to 0"),
-        (
-            "StatefulSet",
-            "manual",
-            GOOD,
-            "strategy OnDelete: pods change when they are deleted",
-        ),
-        (
-            "DaemonSet",
-            "by-hand",
-            GOOD,
-            "strategy OnDelete: pods change when they are deleted",
-        ),
-        ("DaemonSet", "nowhere", GOOD, "no node matches it"),
-    ] {
-        assert_eq!(
-            scene.image(kind, name).await?,
-            scene.target(image),
-            "{name}"
-        );
-        let line = outcome
-            .stderr
-            .lines()
-            .find(|line| line.contains(&format!("{kind}/{name}: patched")));
-        ensure!(
-            line.is_some_and(|line| line.contains(note)),
-            "{name}: {note}: {outcome}"
-        );
-    }
-    let paused = scene.api("Deployment").get("paused").await?;
-    assert_eq!(paused.data["spec"]["paused"], true, "it stays paused");
-    // The pods still hold the public references, and `status` does not overlook them.
-    let status = scene.upgrade(&["status"])?.run().await?.expect_code(3)?;
-    ensure!(
-        status
-            .stdout
-            .contains("Pod/manual-0: container app runs ghcr.io/"),
-        "{status}"
-    );
-    Ok(())
 }
 
 /// A partition keeps the pods below it; those above follow, and that is success.
@@ -166,28 +97,49 @@ async fn jobs_are_reported_and_never_patched() -> Result<()> {
         assert_eq!(change["status"], "skipped");
         ensure!(text(&change).contains(why), "{change}");
     }
-    // Nothing can be done here and now: warnings, and no failure.
+    // What may still pull is public, whoever can change it; what has ended pulls no more.
     let status = scene.upgrade(&["status", "-o", "json"])?.run().await?;
-    let checks = status.records_of("check")?;
-    let jobs: Vec<&Value> = checks
-        .iter()
-        .filter(|check| check["subject"].to_string().contains("Job/"))
-        .collect();
-    assert_eq!(jobs.len(), 3, "{status}");
-    ensure!(
-        jobs.iter().all(|check| check["status"] == "warn"),
-        "{status}"
-    );
+    let checks = status.expect_code(3)?.records_of("check")?;
+    for (name, want) in [("hook", "fail"), ("running", "fail"), ("finished", "warn")] {
+        let subject = format!("Job/{name}");
+        let found = checks.iter().find(|check| check["subject"] == subject);
+        ensure!(
+            found.is_some_and(|check| check["status"] == want),
+            "{name}: {checks:?}"
+        );
+    }
+    let of = |pod: &str| checks.iter().any(|check| pod_of(check, pod));
+    ensure!(of("running-") && !of("finished-"), "{checks:?}");
+    let api = scene.api("Job");
+    for name in ["hook", "running"] {
+        api.delete(name, &DeleteParams::background()).await?;
+    }
+    scene.pods_until(0, |_| true).await?;
+    let status = scene.upgrade(&["status"])?.run().await?.expect_code(0)?;
+    ensure!(status.stdout.contains("0 failed, 1 warning"), "{status}");
     Ok(())
 }
 
-fn text(change: &Value) -> String {
+/// A check that fails a pod whose name begins with `name`.
+fn pod_of(check: &Value, name: &str) -> bool {
+    let subject = check["subject"].as_str().unwrap_or_default();
+    subject.starts_with(&format!("Pod/{name}")) && check["status"] == "fail"
+}
+
+pub(crate) fn text(change: &Value) -> String {
     change["error"]["message"].to_string()
 }
 
-/// As the Job controller would at its end.
+/// As the Job controller would at its end; without its pods.
 async fn finish(scene: &Scene, name: &str) -> Result<()> {
     merge(scene, "Job", name, json!({"spec": {"suspend": true}})).await?;
+    wait_until("the end of its pods", SOON, async || {
+        let pods = scene.pods().await?.into_iter();
+        let mut names = pods.filter_map(|pod| pod.metadata.name);
+        ensure!(!names.any(|one| one.starts_with(name)), "some are left");
+        Ok(())
+    })
+    .await?;
     let now = "2026-01-01T00:00:00Z";
     let status = json!({"status": {"startTime": now, "completionTime": now, "succeeded": 1, "ready": 0, "terminating": 0,
         "active": 0, "uncountedTerminatedPods": {},

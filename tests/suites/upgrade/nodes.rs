@@ -1,7 +1,7 @@
-//! Nodes that are not ready: named, not blamed on an image. A stack of its own, because a
-//! dead node is everybody's.
+//! Nodes that are not ready: named, not blamed on an image; and nodes that turn pods away. A
+//! stack of its own, because a dead node is everybody's, and so is a taint.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use castlink_tests::kubelet::NodeSpec;
 use castlink_tests::mirrored::mirror;
 use castlink_tests::process::wait_until;
@@ -11,20 +11,39 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::harness::{GOOD, NEXT, SOON, Scene, change, first_image, ready};
 
+/// In the ECR for amd64 alone.
+const SINGLE: &str = "ghcr.io/castlink/single:v1";
+
+/// Two nodes for amd64, and one for arm64.
 async fn stack() -> Result<&'static Stack> {
+    static STACK: OnceCell<Stack> = OnceCell::const_new();
+    STACK.get_or_try_init(start).await
+}
+
+async fn start() -> Result<Stack> {
     let mut options = Options::bare_cluster(&[]);
-    options.nodes = NodeSpec::default_set().into_iter().take(3).collect();
+    options.nodes = NodeSpec::default_set()
+        .into_iter()
+        .skip(1)
+        .take(3)
+        .collect();
     options.aws.images.scale = 0.1;
     let stack = Stack::start(options).await?;
     let small = seed::Options {
         scale: 0.1,
         ..Default::default()
     };
+    let intel = seed::Options {
+        platforms: vec!["linux/amd64".into()],
+        ..small.clone()
+    };
     mirror(&stack.aws, &[GOOD, NEXT], small).await?;
-    Ok(Box::leak(Box::new(stack)))
+    mirror(&stack.aws, &[SINGLE], intel).await?;
+    Ok(stack)
 }
 
 /// Makes the node dead, or brings it back, and waits until everybody knows.
@@ -149,4 +168,46 @@ async fn a_node_that_is_not_ready_is_named_and_nothing_is_taken_back() -> Result
     scene
         .pods_until(6, |pod| ready(pod) && first_image(pod) == target)
         .await
+}
+
+/// Keeps pods off the arm64 node from now on. The DaemonSets above tolerate it.
+async fn taint(scene: &Scene) -> Result<()> {
+    let nodes = scene.stack.cluster()?.kubelets.nodes();
+    let node = nodes.iter().find(|node| node.arch == "arm64");
+    let name = &node.context("an arm64 node")?.name;
+    let api: Api<Node> = Api::all(scene.client.clone());
+    let taints = json!([{"key": "arch", "value": "arm64", "effect": "NoSchedule"}]);
+    let patch = Patch::Strategic(json!({"spec": {"taints": taints}}));
+    api.patch(name, &PatchParams::default(), &patch).await?;
+    Ok(())
+}
+
+/// An image for amd64 is enough where a taint keeps the pods off everything else, and not
+/// for those that tolerate it.
+#[tokio::test]
+async fn a_pool_that_turns_the_pods_away_needs_no_image() -> Result<()> {
+    let scene = Scene::on(stack().await?, "tainted")
+        .await?
+        .created(&[])
+        .await?;
+    let tolerant = json!({"replicas": 0, "template": {
+        "metadata": {"labels": {"app": "tolerant"}},
+        "spec": {"tolerations": [{"key": "arch", "operator": "Exists"}],
+            "containers": [{"name": "app", "image": SINGLE}]}}});
+    scene
+        .create_from("Deployment", "tolerant", tolerant, SINGLE)
+        .await?;
+    scene.create("Deployment", "plain", 0, SINGLE).await?;
+    let plain = || scene.image("Deployment", "plain");
+    scene.by_rule(&[]).await?.expect_code(4)?;
+    assert_eq!(plain().await?, SINGLE, "the node is open to it");
+
+    taint(&scene).await?;
+    let outcome = scene.by_rule(&[]).await?.expect_code(4)?;
+    assert_eq!(plain().await?, scene.target(SINGLE));
+    let refused = change(&outcome, "Deployment/tolerant")?;
+    let why = refused["error"]["message"].to_string();
+    ensure!(why.contains("has no linux/arm64"), "{why}");
+    assert_eq!(scene.image("Deployment", "tolerant").await?, SINGLE);
+    Ok(())
 }

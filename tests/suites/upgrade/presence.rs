@@ -26,7 +26,7 @@ async fn single(scene: &Scene) -> Result<()> {
 
 impl Scene {
     /// `apply --to` the ECR: by rule, without a record.
-    async fn by_rule(&self, more: &[&str]) -> Result<castlink_tests::products::Outcome> {
+    pub(crate) async fn by_rule(&self, more: &[&str]) -> Result<castlink_tests::products::Outcome> {
         let ecr = self.stack.aws.ecr_host();
         let args = [
             "apply",

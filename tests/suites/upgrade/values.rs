@@ -119,6 +119,17 @@ pub(crate) async fn create_component(scene: &Scene, object: Value) -> Result<Str
     made.metadata.uid.context("no uid")
 }
 
+/// Values as charts take them: the beginning of two repositories, a registry of its own, a
+/// number for a tag.
+fn kvisor_by_values() -> Value {
+    json!({"apiVersion": "castware.cast.ai/v1alpha1", "kind": "Component",
+        "metadata": {"name": "kvisor"},
+        "spec": {"component": "castai-kvisor", "values": {
+            "image": {"repository": "us-docker.pkg.dev/castai-hub/library/kvisor", "tag": "v1.164.8"},
+            "agent": {"gpu": {"dcgmExporter": {"image": {
+                "registry": "nvcr.io", "repository": "nvidia/k8s/dcgm-exporter", "tag": 4.5}}}}}}})
+}
+
 #[tokio::test]
 async fn components_of_the_operator_use_images_and_take_values() -> Result<()> {
     let scene = Scene::new("operated").await?;
@@ -143,11 +154,18 @@ async fn components_of_the_operator_use_images_and_take_values() -> Result<()> {
         "spec": {"component": "castai-agent", "values": {
             "image": {"repository": next.split(':').next(), "tag": "v0.162.0"}}}});
     create_component(&scene, component).await?;
+    create_component(&scene, kvisor_by_values()).await?;
     let images = scene.upgrade(&["images", "-o", "json"])?.run().await?;
     let images = images.expect_code(0)?.records_of("image")?;
     let find = |source: &str| images.iter().find(|image| image["source"] == source);
     let planned = find(next).context("the Component's image")?;
     assert_eq!(planned["used_by"], json!(["Component/agent value image"]));
+    for part in ["agent", "controller", "scanners"] {
+        let image = format!("us-docker.pkg.dev/castai-hub/library/kvisor-{part}:v1.164.8");
+        ensure!(find(&image).is_some(), "{image} of {images:?}");
+    }
+    let beginning = |image: &Value| image["source"].to_string().contains("library/kvisor:");
+    ensure!(!images.iter().any(beginning), "no such image: {images:?}");
     let running = find(image).context("the Deployment's image")?;
     assert_eq!(
         running["owners"]["Deployment/castai-agent"],
@@ -156,6 +174,8 @@ async fn components_of_the_operator_use_images_and_take_values() -> Result<()> {
     let status = scene.upgrade(&["status"])?.run().await?.expect_code(3)?;
     let installs = format!("Component/agent: value image is {next} (owner castware-operator)");
     ensure!(status.stdout.contains(&installs), "{status}");
+    let kvisor = "Component/kvisor: value agent.gpu.dcgmExporter.image is nvcr.io/nvidia/k8s/dcgm-exporter:4.5";
+    ensure!(status.stdout.contains(kvisor), "{status}");
     let (text, patch) = values(&scene, "castai-agent").await?;
     let repository = &patch["spec"]["values"]["image"]["repository"];
     assert_eq!(

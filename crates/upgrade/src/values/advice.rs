@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use castlink_core::ImageRef;
 
 use crate::{
-    charts::{CHARTS, Chart, ChartImage, Umbrella},
+    charts::{CHARTS, Chart, ChartImage, Umbrella, last},
     cluster::Observed,
     components::Component,
     mapping::{Mapping, Target},
-    owner,
+    owner, scanners,
+    values::labels::{labelled, namespace, release, split},
     workload::{ImageField, Kind, Workload},
 };
 
@@ -133,6 +134,9 @@ fn of_release(
     for chart in names.iter().filter_map(|name| CHARTS.chart(name)) {
         draft.add_hooks(chart);
     }
+    if let Some(umbrella) = draft.umbrella {
+        draft.leave_hooks(umbrella.hooks(&names));
+    }
     Advice {
         namespace: namespace(workloads),
         chart: match (&draft.umbrella, charts.first()) {
@@ -196,8 +200,10 @@ impl<'a> Draft<'a> {
             return;
         };
         let known = chart.and_then(|chart| chart.image(&image, &workload.id.name, &field.slot));
-        match (chart, known) {
-            (Some(chart), Some(known)) => self.add_known(chart, known, &image),
+        let registry = chart.and_then(|chart| chart.registry.as_deref());
+        match (chart, known, registry) {
+            (Some(chart), Some(known), _) => self.add_known(chart, known, &image),
+            (Some(chart), None, Some(key)) => self.add_registry(chart, key, &image),
             _ if charted => self.leave(&image, UNKNOWN, false),
             _ => self.leave(&image, LOOSE, false),
         }
@@ -228,20 +234,33 @@ impl<'a> Draft<'a> {
         self.add_scanners(chart, image, &target);
     }
 
+    /// An image of a chart that puts one registry in front of all of them.
+    fn add_registry(&mut self, chart: &Chart, key: &str, image: &ImageRef) {
+        let Some(target) = self.target(image) else {
+            return self.leave(image, UNMAPPED, true);
+        };
+        match target.literal_name().rsplit_once('/') {
+            Some((registry, name)) if name == last(image) => {
+                self.set(chart, key, registry, image, None);
+            }
+            _ => self.leave(image, UNKNOWN, false),
+        }
+    }
+
     /// kvisor's controller derives the name of its scanners from its own; where that does
     /// not lead to where they are mirrored, a variable says so.
     fn add_scanners(&mut self, chart: &Chart, image: &ImageRef, target: &ImageRef) {
-        let Some(scanners) = image.kvisor_scanners() else {
+        let Some(published) = image.kvisor_scanners() else {
             return;
         };
-        let derived = target.literal().replacen("-controller", "-scanners", 1);
-        let Some(mirrored) = self.target(&scanners) else {
-            return self.leave(&scanners, UNMAPPED, true);
+        let derived = scanners::started(target.literal());
+        let Some(mirrored) = self.target(&published) else {
+            return self.leave(&published, UNMAPPED, true);
         };
         if derived != mirrored.literal() {
             let note = format!("kvisor would look for {derived}");
             let key = "controller.additionalEnv.SCANNERS_IMAGE";
-            self.set(chart, key, mirrored.literal(), &scanners, Some(note));
+            self.set(chart, key, mirrored.literal(), &published, Some(note));
         }
     }
 
@@ -269,6 +288,13 @@ impl<'a> Draft<'a> {
                 }
                 _ => self.leave(&image, HOOK, false),
             }
+        }
+    }
+
+    /// Hook Jobs of the outer chart, which has their images written in.
+    fn leave_hooks<'h>(&mut self, images: impl Iterator<Item = &'h str>) {
+        for image in images.filter_map(|text| text.parse::<ImageRef>().ok()) {
+            self.leave(&image, WRITTEN, false);
         }
     }
 
@@ -324,42 +350,9 @@ impl<'a> Draft<'a> {
 const UNKNOWN: &str = "which value names it is not known; look at `helm show values`, or use `castlink-upgrade rewrite` as a post-renderer";
 const LOOSE: &str = "no release installed its workload; run the manifest through `castlink-upgrade rewrite` before it is applied again";
 const UNMAPPED: &str = "nothing says where it is mirrored to";
+const WRITTEN: &str =
+    "a hook Job of the outer chart, which has it written in: without it no release begins";
 const HOOK: &str = "a hook Job of the next release; no record says where it is mirrored to";
-
-/// The release that installed a workload: Helm's own mark, or the name that charts write on
-/// what others render.
-fn release(workload: &Workload) -> Option<String> {
-    let metadata = &workload.object.metadata;
-    let mark = owner::value(metadata, "meta.helm.sh/release-name");
-    let rendered = || {
-        labelled(workload)?;
-        owner::value(metadata, "app.kubernetes.io/instance")
-    };
-    mark.or_else(rendered).map(str::to_owned)
-}
-
-fn namespace(workloads: &[&Workload]) -> String {
-    let first = workloads.first().map(|workload| &workload.object.metadata);
-    let mark = first.and_then(|metadata| owner::value(metadata, "meta.helm.sh/release-namespace"));
-    let own = first.and_then(|metadata| metadata.namespace.as_deref());
-    mark.or(own).unwrap_or_default().to_owned()
-}
-
-/// `castai-agent-0.161.1`.
-fn labelled(workload: &Workload) -> Option<&str> {
-    owner::value(&workload.object.metadata, "helm.sh/chart")
-}
-
-/// Name and version of a chart's label.
-fn split(label: &str) -> (&str, &str) {
-    let version = |rest: &str| {
-        let numbers = rest.split_once('.').map(|(major, _)| major);
-        numbers.is_some_and(|major| !major.is_empty() && major.bytes().all(|b| b.is_ascii_digit()))
-    };
-    let mut dashes = label.match_indices('-');
-    let at = dashes.find(|(at, _)| version(&label[at + 1..]));
-    at.map_or((label, ""), |(at, _)| (&label[..at], &label[at + 1..]))
-}
 
 fn manager(
     release: Option<&str>,

@@ -179,6 +179,67 @@ fn hook_jobs_are_told_though_nothing_shows_them() {
 }
 
 #[test]
+fn one_value_is_for_all_images_of_a_registry() {
+    let label = Some("castai-live-0.118.0");
+    let live = |name: &str, image: &str| workload(Some("live"), label, name, one(image));
+    let all = advised(
+        vec![
+            live(
+                "a",
+                "us-docker.pkg.dev/castai-hub/library/live-controller:1",
+            ),
+            live("b", "us-docker.pkg.dev/castai-hub/library/live-daemon:1"),
+            live("c", "ghcr.io/castai/live/kubectl:1"),
+            live("d", "x.example/other:1"),
+        ],
+        &[],
+    );
+    let want = "imageRegistry=R/us-docker.pkg.dev/castai-hub/library";
+    assert_eq!(settings(&all[0]), [want]);
+    assert_eq!(
+        left(&all[0]),
+        ["ghcr.io/castai/live/kubectl:1", "x.example/other:1"]
+    );
+}
+
+#[test]
+fn hook_jobs_that_no_value_reaches_are_told() {
+    let gpu = workload(
+        Some("gpu"),
+        Some("gpu-metrics-exporter-0.1.30"),
+        "gpu-metrics-exporter",
+        one("ghcr.io/castai/gpu-metrics-exporter/gpu-metrics-exporter:0.1.29"),
+    );
+    let told = |workloads| {
+        let all = advised(workloads, &[]);
+        let told = all[0].left.iter();
+        told.map(|left| format!("{}: {}", left.image, left.why))
+            .collect::<Vec<_>>()
+    };
+    let said = told(vec![gpu]).join("\n");
+    assert!(
+        said.contains("library/alpine/k8s: no value is known for the hook Job"),
+        "{said}"
+    );
+    let kentroller = workload(
+        Some("castai-agent"),
+        Some("castai-kentroller-0.1.199"),
+        "castai-kentroller",
+        one("us-docker.pkg.dev/castai-hub/library/kentroller:v1"),
+    );
+    let said = told([agent(), vec![kentroller]].concat()).join("\n");
+    assert!(
+        said.contains("bitnami/kubectl: a hook Job of the outer chart"),
+        "{said}"
+    );
+    let pinner = one("us-docker.pkg.dev/castai-hub/library/pod-pinner:v1.13.0");
+    let label = Some("castai-pod-pinner-1.13.0");
+    let pinner = workload(Some("castai-agent"), label, "castai-pod-pinner", pinner);
+    let said = told([agent(), vec![pinner]].concat()).join("\n");
+    assert!(!said.contains("bitnami"), "{said}");
+}
+
+#[test]
 fn charts_within_a_chart_have_their_values_below_a_section() {
     let mut workloads = agent();
     let pinner = one("us-docker.pkg.dev/castai-hub/library/pod-pinner:v1.13.0");
@@ -267,19 +328,4 @@ fn what_is_not_known_is_said() {
     );
     let all = advised(vec![live], &[]);
     assert!(all[0].left[0].why.contains("hooks of the chart"));
-}
-
-#[test]
-fn labels_are_names_and_versions() {
-    for (label, want) in [
-        ("castai-agent-0.161.1", ("castai-agent", "0.161.1")),
-        (
-            "castai-agent-0.161.1-rc.1",
-            ("castai-agent", "0.161.1-rc.1"),
-        ),
-        ("k8s-1st-thing-2.0.0", ("k8s-1st-thing", "2.0.0")),
-        ("unversioned", ("unversioned", "")),
-    ] {
-        assert_eq!(split(label), want);
-    }
 }

@@ -5,6 +5,7 @@
 //! advice.rs decides, text.rs writes. Never here: a change to anything.
 
 mod advice;
+mod labels;
 mod text;
 
 use castlink_core::{
