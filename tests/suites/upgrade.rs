@@ -17,6 +17,8 @@ mod kinds;
 mod nodes;
 #[path = "upgrade/notes.rs"]
 mod notes;
+#[path = "upgrade/pods.rs"]
+mod pods;
 #[path = "upgrade/presence.rs"]
 mod presence;
 #[path = "upgrade/races.rs"]

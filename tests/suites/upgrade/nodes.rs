@@ -3,27 +3,21 @@
 
 use anyhow::{Result, ensure};
 use castlink_tests::kubelet::NodeSpec;
-use castlink_tests::mirrored::mirror;
 use castlink_tests::process::wait_until;
-use castlink_tests::seed;
 use castlink_tests::stack::{Options, Stack};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::harness::{GOOD, NEXT, SOON, Scene, change, first_image, ready};
+use crate::harness::{GOOD, NEXT, SOON, Scene, change, first_image, mirrored, ready};
 
 async fn stack() -> Result<&'static Stack> {
     let mut options = Options::bare_cluster(&[]);
     options.nodes = NodeSpec::default_set().into_iter().take(3).collect();
     options.aws.images.scale = 0.1;
     let stack = Stack::start(options).await?;
-    let small = seed::Options {
-        scale: 0.1,
-        ..Default::default()
-    };
-    mirror(&stack.aws, &[GOOD, NEXT], small).await?;
+    mirrored(&stack, &[GOOD, NEXT]).await?;
     Ok(Box::leak(Box::new(stack)))
 }
 
