@@ -5,6 +5,8 @@
 mod access;
 #[path = "upgrade/available.rs"]
 mod available;
+#[path = "upgrade/deadlines.rs"]
+mod deadlines;
 #[path = "upgrade/drift.rs"]
 mod drift;
 #[path = "upgrade/harness.rs"]

@@ -29,6 +29,8 @@ pub(crate) struct PodView {
     pub(crate) troubles: Vec<Trouble>,
     /// Why the scheduler finds no node for it.
     pub(crate) unschedulable: Option<String>,
+    /// What its kubelet says of its not being ready.
+    pub(crate) unready: Option<String>,
 }
 
 /// A container that does not run.
@@ -74,6 +76,7 @@ impl PodView {
             digests: digests(&status),
             troubles: statuses().filter_map(trouble).collect(),
             unschedulable: condition(pod, "PodScheduled", "False"),
+            unready: condition(pod, "Ready", "False").filter(|message| !message.is_empty()),
         }
     }
 

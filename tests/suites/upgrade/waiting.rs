@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::harness::{GOOD, NEXT, NOWHERE, SLOW, SOON, Scene, cannot_pull, change, ready};
+use crate::harness::{GOOD, NEXT, NOWHERE, SLOW, SOON, Scene, change, ready};
 
 /// Pulls that the registry refuses are given up within seconds of a timeout of ten
 /// minutes, and told with everything one needs to act.
@@ -40,43 +40,6 @@ async fn a_pull_that_cannot_succeed_is_given_up_early() -> Result<()> {
         }
         ensure!(why.contains("(amd64)") || why.contains("(arm64)"), "{why}");
     }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_registry_that_has_no_time_is_waited_for() -> Result<()> {
-    const BUSY: &str = "ghcr.io/castlink/busy:v1";
-    let scene = Scene::new("throttled").await?;
-    scene.stack.seed(&[BUSY]).await?;
-    castlink_tests::mirrored::mirror(
-        &scene.stack.aws,
-        &[BUSY],
-        castlink_tests::seed::Options {
-            scale: 0.1,
-            ..Default::default()
-        },
-    )
-    .await?;
-    scene
-        .create("Deployment", "web", 1, &scene.target(GOOD))
-        .await?;
-    scene.pods_until(1, ready).await?;
-    let kubelets = &scene.stack.cluster()?.kubelets;
-    kubelets.change_faults(|faults| faults.throttle.push("castlink/busy".into()));
-    let recovers = async {
-        wait_until("the refused pull", SOON, async || {
-            let pods = scene.pods().await?;
-            ensure!(pods.iter().any(cannot_pull), "nothing is pulled yet");
-            Ok(())
-        })
-        .await?;
-        kubelets.change_faults(|faults| faults.throttle.clear());
-        anyhow::Ok(())
-    };
-    let records = [scene.step(GOOD, BUSY)];
-    let (outcome, recovered) = tokio::join!(scene.apply(&records, &["--soak", "0s"]), recovers);
-    recovered?;
-    outcome?.expect_code(0)?;
     Ok(())
 }
 

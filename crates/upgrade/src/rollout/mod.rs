@@ -20,6 +20,7 @@ use tokio::sync::SemaphorePermit;
 pub(crate) mod cause;
 mod contents;
 pub(crate) mod counts;
+mod deadline;
 pub(crate) mod in_place;
 pub(crate) mod stale;
 #[cfg(test)]

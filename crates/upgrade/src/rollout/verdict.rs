@@ -13,7 +13,7 @@ use super::{
     cause::{self, Cause, Pulls},
     contents,
     counts::{Counts, number},
-    in_place,
+    deadline, in_place,
     stale::Stale,
 };
 use crate::{
@@ -143,7 +143,8 @@ fn failing(look: &Look<'_>, object: &DynamicObject, stale: &Stale) -> Option<Cau
         .filter(|(pod, trouble)| look.pulls == Pulls::Any || !stale.covers(pod, trouble))
         .filter_map(|(pod, trouble)| cause::of_container(pod, trouble, look.nodes, look.pulls))
         .max_by_key(|cause| cause.certain)
-        .or_else(|| cause::of_conditions(&object.data))
+        .or_else(|| cause::of_creation(&object.data))
+        .or_else(|| deadline::passed(look, object, stale))
 }
 
 /// A pod of the new revision. Its references tell: at least one of them is new.
@@ -151,7 +152,7 @@ pub(super) fn is_new(look: &Look<'_>, pod: &PodView) -> bool {
     !pod.terminating && pod.runs(look.wanted)
 }
 
-fn on_dead_node(look: &Look<'_>, pod: &PodView) -> bool {
+pub(super) fn on_dead_node(look: &Look<'_>, pod: &PodView) -> bool {
     pod.node
         .as_ref()
         .is_some_and(|node| nodes::is_down(look.nodes, node))
@@ -230,11 +231,7 @@ fn pods_missing(look: &Look<'_>, counts: &Counts, spared: i64) -> Option<String>
 /// Adds the first thing that keeps a new pod from being ready.
 fn explained(look: &Look<'_>, missing: String) -> String {
     let late = look.pods.iter().find(|pod| is_new(look, pod) && !pod.ready);
-    let why = late.and_then(|pod| match (pod.troubles.first(), &pod.unschedulable) {
-        (Some(trouble), _) => Some(cause::describe(pod, trouble, look.nodes)),
-        (None, Some(message)) => Some(format!("pod {} cannot be scheduled: {message}", pod.name)),
-        (None, None) => None,
-    });
+    let why = late.and_then(|pod| cause::of_pod(pod, look.nodes));
     why.map_or(missing.clone(), |why| format!("{missing}; {why}"))
 }
 

@@ -36,7 +36,7 @@ pub(super) fn pod(name: &str, image: &str, ready: bool) -> PodView {
     }
 }
 
-fn troubled(name: &str, image: &str, reason: &str, message: &str) -> PodView {
+pub(super) fn troubled(name: &str, image: &str, reason: &str, message: &str) -> PodView {
     let trouble = Trouble {
         container: "app".into(),
         image: image.into(),
@@ -149,9 +149,6 @@ fn deployments() {
     stale["observedGeneration"] = json!(1);
     let mut surplus = complete();
     surplus["replicas"] = json!(3);
-    let mut late = complete();
-    late["conditions"] = json!([{"type": "Progressing", "status": "False",
-        "reason": "ProgressDeadlineExceeded", "message": "has timed out progressing"}]);
     let with = |extra: PodView| good().into_iter().chain([extra]).collect::<Vec<_>>();
     check(vec![
         (deployment(two(), complete(), good()), "done", ""),
@@ -164,11 +161,6 @@ fn deployments() {
             deployment(two(), surplus, good()),
             "progress",
             "1 of the old revision",
-        ),
-        (
-            deployment(two(), late, good()),
-            "failing",
-            "timed out progressing",
         ),
         (
             deployment(two(), complete(), vec![pod("a", NEW, true)]),
