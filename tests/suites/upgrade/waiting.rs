@@ -15,26 +15,54 @@ use crate::harness::{GOOD, NEXT, NOWHERE, SLOW, SOON, Scene, change, ready};
 #[tokio::test]
 async fn a_pull_that_cannot_succeed_is_given_up_early() -> Result<()> {
     let scene = Scene::new("early").await?;
+    given_up(&scene, NOWHERE, "nowhere:v1: not found", "").await
+}
+
+#[tokio::test]
+async fn a_pull_that_is_denied_is_given_up_early() -> Result<()> {
+    let scene = Scene::new("denied").await?;
+    let secret = scene.own_image("new").await?;
+    scene.kubelets(|faults| faults.deny.push(secret.clone()))?;
+    given_up(&scene, &secret, "403 Forbidden", "").await
+}
+
+/// Only the pods on nodes of that architecture stick.
+#[tokio::test]
+async fn an_image_without_a_nodes_platform_is_given_up_early() -> Result<()> {
+    let scene = Scene::new("narrow").await?;
+    let narrow = scene.own_image("new").await?;
+    let lacks = vec!["arm64".to_owned()];
+    scene.kubelets(|faults| drop(faults.noarch.insert(narrow.clone(), lacks)))?;
+    given_up(&scene, &narrow, "no match for platform", "(arm64)").await
+}
+
+/// A run to `image` ends early, with what was `told` and the `place` of the pod as the
+/// reason.
+async fn given_up(scene: &Scene, image: &str, told: &str, place: &str) -> Result<()> {
+    let old = scene.target(GOOD);
+    let labels = json!({"app": "db"});
+    let at_once = json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": "100%"}}});
+    let on_arm = json!({"replicas": 1, "template": {"metadata": {"labels": labels}, "spec": {
+        "nodeSelector": {"kubernetes.io/arch": "arm64"},
+        "containers": [{"name": "app", "image": old}]}}});
     scene
-        .create("DaemonSet", "agent", 0, &scene.target(GOOD))
+        .create_from("DaemonSet", "agent", at_once, &old)
         .await?;
-    scene
-        .create("StatefulSet", "db", 1, &scene.target(GOOD))
-        .await?;
+    scene.create_from("StatefulSet", "db", on_arm, &old).await?;
     scene.pods_until(6, ready).await?;
-    let record = [scene.step(GOOD, NOWHERE)];
     let more = ["--timeout", "10m", "--rollback", "none"];
-    let outcome = scene.apply(&record, &more).await?.expect_code(4)?;
+    let records = [scene.step(GOOD, image)];
+    let outcome = scene.apply(&records, &more).await?.expect_code(4)?;
     for name in ["DaemonSet/agent", "StatefulSet/db"] {
         let change = change(&outcome, name)?;
         let why = change["error"]["message"].as_str().context("no message")?;
         for part in [
             "pod ",
             " on node ip-10-0-",
+            place,
             "container app",
             "Pull",
-            "nowhere:v1",
-            "not found",
+            told,
         ] {
             ensure!(why.contains(part), "{part}: {why}");
         }
