@@ -2,9 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use castlink_tests::process::wait_until;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use crate::harness::{GOOD, SOON, Scene, change, first_image, ready, waits_for};
+use crate::harness::{GOOD, SOON, Scene, change, first_image, first_status, ready, waits_for};
 
 /// A Deployment of one pod whose own deadline is short.
 async fn impatient(scene: &Scene) -> Result<()> {
@@ -97,4 +99,67 @@ async fn a_registry_that_has_no_time_is_waited_for() -> Result<()> {
     run.await?.expect_code(0)?;
     assert_eq!(scene.image("Deployment", "web").await?, target);
     Ok(())
+}
+
+/// The budget for what is put back is not what the failed rollout has left over, nor the
+/// same again.
+#[tokio::test]
+async fn what_is_put_back_has_time_of_its_own() -> Result<()> {
+    const TIMEOUT: SignedDuration = SignedDuration::from_secs(4);
+    let scene = Scene::new("budget").await?;
+    let slow = scene.own_image("slow").await?;
+    let hanging = scene.own_image("hanging").await?;
+    let (old, new) = (scene.target(&slow), scene.target(&hanging));
+    // No pod of the old revision stays: it has to come up anew.
+    let spec = json!({"replicas": 1, "strategy": {"type": "Recreate"}});
+    scene.create_from("Deployment", "web", spec, &old).await?;
+    scene.pods_until(1, ready).await?;
+    scene.kubelets(|faults| faults.notready.push(hanging.clone()))?;
+    let holds = async {
+        scene.pods_until(1, |pod| first_image(pod) == new).await?;
+        scene.kubelets(|faults| faults.notready.push(slow.clone()))?;
+        wait_until("more than the time of a rollout", SOON, async || {
+            let pods = scene.pods().await?;
+            let mut since = pods
+                .iter()
+                .filter(|pod| first_image(pod) == old)
+                .filter_map(running_since);
+            let age = since
+                .next()
+                .map(|since| Timestamp::now().duration_since(since));
+            ensure!(age > Some(TIMEOUT * 2), "{age:?}");
+            Ok(())
+        })
+        .await?;
+        scene.kubelets(|faults| faults.notready.retain(|part| *part != slow))
+    };
+    let timeout = format!("{}s", TIMEOUT.as_secs());
+    let more = [
+        "--timeout",
+        &timeout,
+        "--rollback-timeout",
+        "60s",
+        "--soak",
+        "0s",
+    ];
+    let records = [scene.step(&slow, &hanging)];
+    let (outcome, held) = tokio::join!(scene.apply(&records, &more), holds);
+    held?;
+    let outcome = outcome?.expect_code(5)?;
+    let change = change(&outcome, "Deployment/web")?;
+    let why = change["error"]["message"].to_string();
+    ensure!(
+        why.contains("not complete after 4 s: 0 of 1 available; pod web-")
+            && !why.contains("old images"),
+        "{why}"
+    );
+    scene
+        .pods_until(1, |pod| ready(pod) && first_image(pod) == old)
+        .await
+}
+
+/// When the first container started, as its kubelet says.
+fn running_since(pod: &Pod) -> Option<Timestamp> {
+    let running = first_status(pod)?.state.as_ref()?.running.as_ref()?;
+    Some(running.started_at.as_ref()?.0)
 }
