@@ -83,8 +83,18 @@ pub(crate) fn judge(look: &Look<'_>, stale: &Stale) -> Verdict {
     if let Some(cause) = failing(look, object, stale) {
         return Verdict::Failing(cause);
     }
-    unfinished(look, &object.data)
-        .unwrap_or_else(|| Verdict::Done(dead_note(look).or_else(|| contents::mixed(look))))
+    unfinished(look, &object.data).unwrap_or_else(|| Verdict::Done(notes(look)))
+}
+
+/// What is unusual about a rollout that is complete.
+fn notes(look: &Look<'_>) -> Option<String> {
+    let all = [
+        dead_note(look),
+        contents::renamed(look),
+        contents::mixed(look),
+    ];
+    let notes: Vec<String> = all.into_iter().flatten().collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 fn waiting(missing: impl Into<String>, blame: Blame) -> Verdict {
@@ -171,14 +181,6 @@ fn unfinished(look: &Look<'_>, data: &Value) -> Option<Verdict> {
             [] => waiting(explained(look, missing), Blame::Rollout),
             nodes => blocked(look, &missing, nodes),
         });
-    }
-    if let Some(other) = look
-        .pods
-        .iter()
-        .filter(|pod| is_new(look, pod))
-        .find_map(|pod| contents::wrong(look, pod))
-    {
-        return Some(waiting(other, Blame::Rollout));
     }
     let ending = look
         .pods

@@ -17,11 +17,11 @@ use crate::{
 pub(super) const OLD: &str = "ghcr.io/x/app:1";
 pub(super) const NEW: &str = "r/ghcr.io/x/app:1";
 
-fn object(kind: Kind, spec: &Value, status: &Value) -> kube::api::DynamicObject {
-    let mut spec = spec.clone();
-    spec["template"] = json!({"spec": {"containers": [{"name": "app", "image": NEW}]}});
-    let object = json!({"apiVersion": "apps/v1", "kind": kind.name(),
-        "metadata": {"name": "x", "generation": 2}, "spec": spec, "status": status});
+fn object(case: &Case) -> kube::api::DynamicObject {
+    let mut spec = case.spec.clone();
+    spec["template"] = json!({"spec": {"containers": [{"name": "app", "image": case.wanted}]}});
+    let object = json!({"apiVersion": "apps/v1", "kind": case.kind.name(),
+        "metadata": {"name": "x", "generation": 2}, "spec": spec, "status": case.status});
     serde_json::from_value(object).unwrap()
 }
 
@@ -74,6 +74,7 @@ pub(super) struct Case {
     pub(super) status: Value,
     pub(super) pods: Vec<PodView>,
     pub(super) not_ready: NotReadyNodes,
+    pub(super) wanted: String,
 }
 
 impl Case {
@@ -82,12 +83,12 @@ impl Case {
             kind: self.kind,
             name: "x".into(),
         };
-        let object = object(self.kind, &self.spec, &self.status);
+        let object = object(self);
         see(&Look {
             id: &id,
             object: Some(&object),
             generation: 2,
-            wanted: &[(Slot::Container("app".into()), NEW.into())],
+            wanted: &[(Slot::Container("app".into()), self.wanted.clone())],
             pulls: Pulls::Refused,
             not_ready: self.not_ready,
             pods: self.pods.iter().collect(),
@@ -124,6 +125,7 @@ pub(super) fn deployment(spec: Value, status: Value, pods: Vec<PodView>) -> Case
         status,
         pods,
         not_ready: NotReadyNodes::Ignore,
+        wanted: NEW.into(),
     }
 }
 
@@ -256,6 +258,7 @@ fn daemon_sets() {
             "updatedNumberScheduled": updated, "numberAvailable": available}),
         pods,
         not_ready: NotReadyNodes::Ignore,
+        wanted: NEW.into(),
     };
     check(vec![
         (of(1, 1, 1, vec![pod("a", NEW, true)]), "done", ""),
@@ -301,6 +304,7 @@ fn stateful_sets() {
             "readyReplicas": available, "availableReplicas": available, "updateRevision": "new"}),
         pods,
         not_ready: NotReadyNodes::Ignore,
+        wanted: NEW.into(),
     };
     let two = || json!({"replicas": 2});
     let partition = json!({"replicas": 2, "updateStrategy": {"rollingUpdate": {"partition": 1}}});
