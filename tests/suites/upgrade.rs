@@ -27,6 +27,8 @@ mod presence;
 mod races;
 #[path = "upgrade/refusals.rs"]
 mod refusals;
+#[path = "upgrade/rewritten.rs"]
+mod rewritten;
 #[path = "upgrade/rollbacks.rs"]
 mod rollbacks;
 #[path = "upgrade/rollouts.rs"]

@@ -111,6 +111,12 @@ impl PodView {
         }
     }
 
+    /// The revision of the template that it was made from.
+    pub(crate) fn made_from(&self) -> Option<&str> {
+        let hash = self.template_hash.as_deref();
+        hash.or(self.revision.as_deref())
+    }
+
     /// True when each of `wanted` that a pod can show is what it runs. Variables are
     /// compared as well, so a pod of the old template is never taken for a new one.
     pub(crate) fn runs(&self, wanted: &[(Slot, String)]) -> bool {

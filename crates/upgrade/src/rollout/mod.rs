@@ -22,6 +22,7 @@ mod contents;
 pub(crate) mod counts;
 mod deadline;
 pub(crate) mod in_place;
+pub(crate) mod rewritten;
 pub(crate) mod stale;
 #[cfg(test)]
 mod standing_tests;
@@ -124,10 +125,7 @@ fn with_silence(text: String, world: &World) -> String {
 type Restarts = BTreeMap<String, i32>;
 
 fn restarts(look: &verdict::Look<'_>) -> Restarts {
-    let new = look
-        .pods
-        .iter()
-        .filter(|pod| !pod.terminating && pod.runs(look.wanted));
+    let new = look.pods.iter().filter(|pod| verdict::is_new(look, pod));
     new.map(|pod| (pod.name.clone(), pod.restarts)).collect()
 }
 

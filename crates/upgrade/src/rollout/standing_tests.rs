@@ -1,5 +1,7 @@
 //! Nodes that are not ready, image ids, and how far a rollout has come, as cases.
 
+use std::collections::BTreeSet;
+
 use castlink_core::config::NotReadyNodes;
 use serde_json::{Value, json};
 
@@ -22,6 +24,7 @@ fn daemon_set(not_ready: NotReadyNodes, updated: i64, pods: Vec<PodView>) -> Cas
         pods,
         not_ready,
         wanted: NEW.into(),
+        older: BTreeSet::new(),
     }
 }
 
@@ -147,6 +150,7 @@ fn broken_pods_of_an_ordered_stateful_set_are_pushed() {
         ],
         not_ready: NotReadyNodes::Ignore,
         wanted: NEW.into(),
+        older: BTreeSet::new(),
     };
     let names = |case: &Case| {
         case.with(|look| {

@@ -5,6 +5,8 @@
 //! generation, and each pod must really run the wanted references. What a pod of the old
 //! revision suffers is not ours, and a node that is not ready is not the image's fault.
 
+use std::collections::BTreeSet;
+
 use castlink_core::config::NotReadyNodes;
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -13,7 +15,7 @@ use super::{
     cause::{self, Cause, Pulls},
     contents,
     counts::{Counts, number},
-    deadline, in_place,
+    deadline, in_place, rewritten,
     stale::Stale,
 };
 use crate::{
@@ -30,6 +32,8 @@ pub(crate) struct Look<'a> {
     pub(crate) object: Option<&'a DynamicObject>,
     /// The generation that our patch made; of a pod, what [`in_place::starts`] says.
     pub(crate) generation: i64,
+    /// The revisions that had pods before it; empty when they are not known.
+    pub(crate) older: &'a BTreeSet<String>,
     pub(crate) wanted: &'a [(Slot, String)],
     pub(crate) pulls: Pulls,
     pub(crate) not_ready: NotReadyNodes,
@@ -83,7 +87,12 @@ pub(crate) fn judge(look: &Look<'_>, stale: &Stale) -> Verdict {
     if let Some(cause) = failing(look, object, stale) {
         return Verdict::Failing(cause);
     }
-    unfinished(look, &object.data).unwrap_or_else(|| Verdict::Done(notes(look)))
+    match (unfinished(look, &object.data), rewritten::told(look)) {
+        (Some(verdict), _) => verdict,
+        // It runs, and what it ran before would be rewritten as well: nothing to take back.
+        (None, Some(rewritten)) => Verdict::Overruled(rewritten),
+        (None, None) => Verdict::Done(notes(look)),
+    }
 }
 
 /// What is unusual about a rollout that is complete.
@@ -151,7 +160,15 @@ fn failing(look: &Look<'_>, object: &DynamicObject, stale: &Stale) -> Option<Cau
         .flat_map(|pod| pod.troubles.iter().map(move |trouble| (pod, trouble)))
         // On the way back the pods' old troubles are all there is to learn.
         .filter(|(pod, trouble)| look.pulls == Pulls::Any || !stale.covers(pod, trouble))
-        .filter_map(|(pod, trouble)| cause::of_container(pod, trouble, look.nodes, look.pulls))
+        .filter_map(|(pod, trouble)| {
+            // Where admission sent a pod was nobody's plan: that pull is not waited for.
+            let pulls = match rewritten::is(look, pod) {
+                true => Pulls::Any,
+                false => look.pulls,
+            };
+            let cause = cause::of_container(pod, trouble, look.nodes, pulls)?;
+            Some(rewritten::explain(look, pod, cause))
+        })
         .max_by_key(|cause| cause.certain)
         .or_else(|| cause::of_creation(&object.data))
         .or_else(|| deadline::passed(look, object, stale))
@@ -159,7 +176,7 @@ fn failing(look: &Look<'_>, object: &DynamicObject, stale: &Stale) -> Option<Cau
 
 /// A pod of the new revision. Its references tell: at least one of them is new.
 pub(super) fn is_new(look: &Look<'_>, pod: &PodView) -> bool {
-    !pod.terminating && pod.runs(look.wanted)
+    !pod.terminating && (pod.runs(look.wanted) || rewritten::is(look, pod))
 }
 
 pub(super) fn on_dead_node(look: &Look<'_>, pod: &PodView) -> bool {
@@ -209,8 +226,12 @@ fn blocked(look: &Look<'_>, missing: &str, nodes: &[String]) -> Verdict {
     waiting(text, Blame::Node { stuck })
 }
 
-/// The controller says it is complete; do the pods agree?
+/// The controller says it is complete; do the pods agree? On the way back it alone is asked:
+/// what its pods run is what admission makes of the old references.
 fn pods_missing(look: &Look<'_>, counts: &Counts, spared: i64) -> Option<String> {
+    if look.pulls == Pulls::Any {
+        return None;
+    }
     let ready = look
         .pods
         .iter()
@@ -225,7 +246,7 @@ fn pods_missing(look: &Look<'_>, counts: &Counts, spared: i64) -> Option<String>
     let old = look
         .pods
         .iter()
-        .find(|pod| !pod.terminating && !pod.runs(look.wanted) && !on_dead_node(look, pod));
+        .find(|pod| !pod.terminating && !is_new(look, pod) && !on_dead_node(look, pod));
     old.filter(|_| counts.goal == counts.desired)
         .map(|pod| format!("pod {} still runs the old references", pod.name))
 }
@@ -234,7 +255,8 @@ fn pods_missing(look: &Look<'_>, counts: &Counts, spared: i64) -> Option<String>
 fn explained(look: &Look<'_>, missing: String) -> String {
     let late = look.pods.iter().find(|pod| is_new(look, pod) && !pod.ready);
     let why = late.and_then(|pod| cause::of_pod(pod, look.nodes));
-    why.map_or(missing.clone(), |why| format!("{missing}; {why}"))
+    let parts = [Some(missing), why, rewritten::told(look)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn dead_nodes(look: &Look<'_>) -> Vec<String> {
@@ -281,6 +303,7 @@ pub(crate) fn pending(workload: &Workload, pods: &[&PodView], nodes: &Nodes) -> 
         id: &workload.id,
         object: Some(&workload.object),
         generation,
+        older: &BTreeSet::new(),
         wanted: &wanted,
         pulls: Pulls::Refused,
         not_ready: NotReadyNodes::Ignore,

@@ -1,5 +1,7 @@
 //! Verdicts, as cases: states that real controllers and kubelets produce.
 
+use std::collections::BTreeSet;
+
 use castlink_core::config::NotReadyNodes;
 use serde_json::{Value, json};
 
@@ -75,6 +77,7 @@ pub(super) struct Case {
     pub(super) pods: Vec<PodView>,
     pub(super) not_ready: NotReadyNodes,
     pub(super) wanted: String,
+    pub(super) older: BTreeSet<String>,
 }
 
 impl Case {
@@ -88,6 +91,7 @@ impl Case {
             id: &id,
             object: Some(&object),
             generation: 2,
+            older: &self.older,
             wanted: &[(Slot::Container("app".into()), self.wanted.clone())],
             pulls: Pulls::Refused,
             not_ready: self.not_ready,
@@ -126,6 +130,7 @@ pub(super) fn deployment(spec: Value, status: Value, pods: Vec<PodView>) -> Case
         pods,
         not_ready: NotReadyNodes::Ignore,
         wanted: NEW.into(),
+        older: BTreeSet::new(),
     }
 }
 
@@ -259,6 +264,7 @@ fn daemon_sets() {
         pods,
         not_ready: NotReadyNodes::Ignore,
         wanted: NEW.into(),
+        older: BTreeSet::new(),
     };
     check(vec![
         (of(1, 1, 1, vec![pod("a", NEW, true)]), "done", ""),
@@ -305,6 +311,7 @@ fn stateful_sets() {
         pods,
         not_ready: NotReadyNodes::Ignore,
         wanted: NEW.into(),
+        older: BTreeSet::new(),
     };
     let two = || json!({"replicas": 2});
     let partition = json!({"replicas": 2, "updateStrategy": {"rollingUpdate": {"partition": 1}}});
