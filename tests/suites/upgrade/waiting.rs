@@ -71,6 +71,7 @@ async fn given_up(scene: &Scene, image: &str, told: &str, place: &str) -> Result
     Ok(())
 }
 
+/// It is named, and the run does not stay for it.
 #[tokio::test]
 async fn an_old_pod_that_does_not_end_is_reported_and_no_failure() -> Result<()> {
     let scene = Scene::new("lingering").await?;
@@ -90,7 +91,7 @@ async fn an_old_pod_that_does_not_end_is_reported_and_no_failure() -> Result<()>
     let params = PatchParams::default();
     pods.patch(&name, &params, &hold(json!(["castlink.test/hold"])))
         .await?;
-    let more = ["--soak", "0s", "--timeout", "12s"];
+    let more = ["--soak", "0s", "--timeout", "20m"];
     let outcome = scene
         .apply(&[scene.step(GOOD, NEXT)], &more)
         .await?

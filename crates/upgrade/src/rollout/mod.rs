@@ -45,6 +45,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long nothing may move because of a node that is not ready: such nodes often come back.
 const NODE_GRACE: Duration = Duration::from_secs(20);
 
+/// How long old pods may take to end, once the new ones are ready: what Kubernetes gives a
+/// pod that asks for nothing else.
+const ENDING_GRACE: Duration = Duration::from_secs(30);
+
 /// How long one rollout may take, and how long it is watched afterwards.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -202,27 +206,31 @@ impl Rollout {
             Some(refused) => format!("{missing}; {refused}"),
             None => missing,
         };
-        if blame == Blame::Ending {
-            // The new revision is complete: it is watched from now on.
-            self.complete.get_or_insert_with(|| (now, restarts.clone()));
-        }
-        let until = self.until(blame, &missing, now);
+        let until = match blame {
+            Blame::Ending => self.ending(restarts, now),
+            Blame::Rollout | Blame::Node { .. } => self.until(blame, &missing, now),
+        };
         if now < until {
             return Step::Wait(until, missing);
-        }
-        if now < self.deadline() {
-            return Step::End(End::Unfinished(format!(
-                "{missing}; it goes on by itself when the node is back or deleted"
-            )));
         }
         let seconds = self.limits.timeout.as_secs();
         Step::End(match blame {
             Blame::Rollout => End::Failed(format!("not complete after {seconds} s: {missing}")),
+            Blame::Node { .. } if now < self.deadline() => End::Unfinished(format!(
+                "{missing}; it goes on by itself when the node is back or deleted"
+            )),
             Blame::Node { .. } => {
                 End::Unfinished(format!("not complete after {seconds} s: {missing}"))
             }
             Blame::Ending => End::Done(Some(missing)),
         })
+    }
+
+    /// When to stop waiting for old pods. The new revision is complete, and watched from the
+    /// first such moment on.
+    fn ending(&mut self, restarts: &Restarts, now: Instant) -> Instant {
+        let (since, _) = self.complete.get_or_insert_with(|| (now, restarts.clone()));
+        (*since + self.limits.soak.max(ENDING_GRACE)).min(self.deadline())
     }
 
     /// When to give up waiting for `missing`.

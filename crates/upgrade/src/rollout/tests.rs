@@ -70,7 +70,6 @@ fn the_end_of_time_blames_the_right_one() {
         at_end(Blame::Node { stuck: false }),
         Some(End::Unfinished(_))
     ));
-    assert!(matches!(at_end(Blame::Ending), Some(End::Done(Some(_)))));
 }
 
 #[test]
@@ -91,6 +90,24 @@ fn a_crash_after_completion_is_a_failure() {
     ));
     assert!(matches!(
         play(&[(1, done(), 0), (5, progress(Blame::Rollout), 1)]),
+        Some(End::Failed(_))
+    ));
+}
+
+#[test]
+fn old_pods_that_do_not_end_are_not_waited_for_until_the_end_of_time() {
+    let ending = || progress(Blame::Ending);
+    assert_eq!(play(&[(5, ending(), 0), (34, ending(), 0)]), None);
+    assert_eq!(
+        play(&[(5, ending(), 0), (35, ending(), 0)]),
+        Some(End::Done(Some("1 of 2".into())))
+    );
+    assert_eq!(
+        play(&[(50, ending(), 0), (60, ending(), 0)]),
+        Some(End::Done(Some("1 of 2".into())))
+    );
+    assert!(matches!(
+        play(&[(5, ending(), 0), (10, ending(), 1)]),
         Some(End::Failed(_))
     ));
 }

@@ -88,9 +88,16 @@ pub(crate) fn judge(look: &Look<'_>, stale: &Stale) -> Verdict {
         return Verdict::Failing(cause);
     }
     match (unfinished(look, &object.data), rewritten::told(look)) {
-        (Some(verdict), _) => verdict,
         // It runs, and what it ran before would be rewritten as well: nothing to take back.
-        (None, Some(rewritten)) => Verdict::Overruled(rewritten),
+        (
+            None
+            | Some(Verdict::Progress {
+                blame: Blame::Ending,
+                ..
+            }),
+            Some(rewritten),
+        ) => Verdict::Overruled(rewritten),
+        (Some(verdict), _) => verdict,
         (None, None) => Verdict::Done(notes(look)),
     }
 }
