@@ -37,3 +37,5 @@ mod rollouts;
 mod values;
 #[path = "upgrade/waiting.rs"]
 mod waiting;
+#[path = "upgrade/watches.rs"]
+mod watches;
