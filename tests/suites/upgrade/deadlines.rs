@@ -3,10 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use castlink_tests::process::wait_until;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use crate::harness::{GOOD, SOON, Scene, change, first_image, first_status, ready, waits_for};
+use crate::harness::{GOOD, SOON, Scene, change, first_image, ready, running_since, waits_for};
 
 /// A Deployment of one pod whose own deadline is short.
 async fn impatient(scene: &Scene) -> Result<()> {
@@ -156,10 +155,4 @@ async fn what_is_put_back_has_time_of_its_own() -> Result<()> {
     scene
         .pods_until(1, |pod| ready(pod) && first_image(pod) == old)
         .await
-}
-
-/// When the first container started, as its kubelet says.
-fn running_since(pod: &Pod) -> Option<Timestamp> {
-    let running = first_status(pod)?.state.as_ref()?.running.as_ref()?;
-    Some(running.started_at.as_ref()?.0)
 }

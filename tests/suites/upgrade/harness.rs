@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::access;
-pub(crate) use crate::pods::{cannot_pull, first_image, first_status, ready, waits_for};
+pub(crate) use crate::pods::{cannot_pull, first_image, ready, running_since, waits_for};
 
 /// The service account that `castlink-upgrade` runs as.
 pub(crate) const ACCOUNT: &str = "castlink";

@@ -1,5 +1,6 @@
 //! What pods show of themselves.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 pub(crate) fn ready(pod: &Pod) -> bool {
@@ -24,8 +25,13 @@ pub(crate) fn waits_for(pod: &Pod) -> Option<&str> {
     status.state.as_ref()?.waiting.as_ref()?.reason.as_deref()
 }
 
-/// What is told of the first container.
-pub(crate) fn first_status(pod: &Pod) -> Option<&ContainerStatus> {
+/// When the first container started, as its kubelet says.
+pub(crate) fn running_since(pod: &Pod) -> Option<Timestamp> {
+    let running = first_status(pod)?.state.as_ref()?.running.as_ref()?;
+    Some(running.started_at.as_ref()?.0)
+}
+
+fn first_status(pod: &Pod) -> Option<&ContainerStatus> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref();
     statuses.and_then(|all| all.first())
 }

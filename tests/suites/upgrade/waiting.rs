@@ -8,7 +8,9 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::harness::{GOOD, NEXT, NOWHERE, SLOW, SOON, Scene, change, ready};
+use crate::harness::{
+    GOOD, NEXT, NOWHERE, SLOW, SOON, Scene, change, first_image, ready, running_since,
+};
 
 /// Pulls that the registry refuses are given up within seconds of a timeout of ten
 /// minutes, and told with everything one needs to act.
@@ -136,6 +138,44 @@ async fn the_operator_is_complete_before_the_others_are_touched() -> Result<()> 
         ["operator/castware-operator", "operator/castai-agent"]
     );
     Ok(())
+}
+
+/// One after the other: while a rollout is under way no other has begun.
+#[tokio::test]
+async fn as_many_roll_at_once_as_was_asked_for() -> Result<()> {
+    let scene = Scene::new("parallel").await?;
+    let image = scene.own_image("new").await?;
+    let target = scene.target(&image);
+    let names = ["one", "three", "two"];
+    for name in names {
+        let old = scene.target(GOOD);
+        scene.create("Deployment", name, 1, &old).await?;
+    }
+    scene.pods_until(3, ready).await?;
+    scene.kubelets(|faults| faults.notready.push(image.clone()))?;
+    let records = [scene.step(GOOD, &image)];
+    let run = scene.apply(&records, &["--soak", "0s", "--parallel", "1"]);
+    tokio::pin!(run);
+    let first = wait_until("the first pod", SOON, async || {
+        let pods = scene.pods().await?;
+        let mut new = pods.iter().filter(|pod| first_image(pod) == target);
+        ensure!(new.any(|pod| running_since(pod).is_some()), "none");
+        Ok(())
+    });
+    tokio::select! {
+        ended = &mut run => anyhow::bail!("it did not wait: {}", ended?),
+        first = first => first?,
+    }
+    let mut begun = 0;
+    for name in names {
+        begun += usize::from(scene.image("Deployment", name).await? == target);
+    }
+    assert_eq!(begun, 1);
+    scene.kubelets(|faults| faults.notready.retain(|part| *part != image))?;
+    run.await?.expect_code(0)?;
+    scene
+        .pods_until(3, |pod| ready(pod) && first_image(pod) == target)
+        .await
 }
 
 /// What was patched so far, in order.
