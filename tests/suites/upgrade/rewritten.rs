@@ -152,7 +152,15 @@ async fn what_admission_makes_of_the_old_images_is_no_failure() -> Result<()> {
         "{change}"
     );
     assert_eq!(scene.image("StatefulSet", "db").await?, old);
-    scene
-        .pods_until(1, |pod| ready(pod) && first_image(pod) == made)
-        .await
+    let runs_again = |pod: &Pod| ready(pod) && first_image(pod) == made;
+    scene.pods_until(1, runs_again).await?;
+
+    let run = scene.path("run").display().to_string();
+    let more = ["--soak", "0s", "--run-dir", &run];
+    let good = [scene.step(GOOD, NEXT)];
+    scene.apply(&good, &more).await?.expect_code(0)?;
+    let back = ["rollback", &run, "--soak", "0s"];
+    scene.upgrade(&back)?.run().await?.expect_code(0)?;
+    assert_eq!(scene.image("StatefulSet", "db").await?, old);
+    scene.pods_until(1, runs_again).await
 }

@@ -51,7 +51,12 @@ fn of_pod(look: &Look<'_>, pod: &PodView) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict_tests::{Case, NEW, OLD, complete, deployment, pod, troubled};
+    use super::super::{
+        cause::Pulls,
+        stale::Stale,
+        verdict::{Look, Verdict, judge},
+        verdict_tests::{Case, NEW, OLD, complete, deployment, pod, troubled},
+    };
     use crate::pods::PodView;
     use serde_json::json;
 
@@ -105,5 +110,22 @@ mod tests {
                 "wanted {word} `{text}`, got {got:?}"
             );
         }
+    }
+
+    #[test]
+    fn on_the_way_back_it_is_a_note() {
+        let case = after(vec![of("b", pod("p", ELSEWHERE, true))]);
+        let verdict = case.with(|look| {
+            let back = Look {
+                pulls: Pulls::Any,
+                pods: look.pods.clone(),
+                ..*look
+            };
+            judge(&back, &Stale::default())
+        });
+        assert!(
+            matches!(&verdict, Verdict::Done(Some(note)) if note.contains("admission rewrote")),
+            "{verdict:?}"
+        );
     }
 }

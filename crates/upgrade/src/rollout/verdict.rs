@@ -87,7 +87,9 @@ pub(crate) fn judge(look: &Look<'_>, stale: &Stale) -> Verdict {
     if let Some(cause) = failing(look, object, stale) {
         return Verdict::Failing(cause);
     }
-    match (unfinished(look, &object.data), rewritten::told(look)) {
+    // On the way back it is how the old references have always been admitted.
+    let rewritten = rewritten::told(look).filter(|_| look.pulls == Pulls::Refused);
+    match (unfinished(look, &object.data), rewritten) {
         // It runs, and what it ran before would be rewritten as well: nothing to take back.
         (
             None
@@ -106,6 +108,7 @@ pub(crate) fn judge(look: &Look<'_>, stale: &Stale) -> Verdict {
 fn notes(look: &Look<'_>) -> Option<String> {
     let all = [
         dead_note(look),
+        rewritten::told(look),
         contents::renamed(look),
         contents::mixed(look),
     ];
