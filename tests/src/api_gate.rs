@@ -13,11 +13,14 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use futures::{Stream, StreamExt, stream};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::watch;
 
+use crate::aws_gate::cut;
 use crate::control_plane::ControlPlane;
 use crate::faults::{Faults, Harm};
 use crate::process::pause;
@@ -36,6 +39,7 @@ pub struct ApiGate {
     pub journal: Arc<Journal>,
     /// What is to go wrong.
     pub faults: Arc<Faults>,
+    cuts: Arc<watch::Sender<()>>,
     server: Server,
 }
 
@@ -45,6 +49,7 @@ struct Gate {
     http: reqwest::Client,
     journal: Arc<Journal>,
     faults: Arc<Faults>,
+    cuts: Arc<watch::Sender<()>>,
 }
 
 impl ApiGate {
@@ -58,14 +63,22 @@ impl ApiGate {
             http: plane.http_for(user, group)?,
             journal: Arc::new(Journal::new(None)?),
             faults: Arc::default(),
+            cuts: Arc::new(watch::Sender::new(())),
         };
         let (journal, faults) = (Arc::clone(&gate.journal), Arc::clone(&gate.faults));
+        let cuts = Arc::clone(&gate.cuts);
         let router = Router::new().fallback(pass).with_state(gate);
         Ok(Self {
             journal,
             faults,
+            cuts,
             server: Server::start(|_| router).await?,
         })
+    }
+
+    /// Breaks the connections of the watches under way; new ones are the faults' business.
+    pub fn cut_watches(&self) {
+        self.cuts.send_replace(());
     }
 
     /// A kubeconfig in `dir` that leads to the gate.
@@ -92,6 +105,10 @@ struct Question {
 }
 
 impl Question {
+    fn is_watch(&self) -> bool {
+        self.action.starts_with("watch ")
+    }
+
     fn new(method: &Method, uri: &Uri) -> Self {
         let parts: Vec<&str> = uri
             .path()
@@ -132,6 +149,7 @@ async fn pass(State(gate): State<Gate>, request: Request) -> Response {
         .faults
         .take(SERVICE, &question.action, &question.subject);
     let answer = match harm {
+        None if question.is_watch() => gate.watch(request).await,
         None => gate.ask(request).await,
         Some(Harm::Hang) => {
             gate.faults.hold();
@@ -153,6 +171,8 @@ async fn pass(State(gate): State<Gate>, request: Request) -> Response {
         }
         Some(Harm::Deny) => refusal(StatusCode::FORBIDDEN, "Forbidden"),
         Some(Harm::Throttle) => refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
+        Some(Harm::Reset) => cut(),
+        Some(Harm::Error { status: 410, .. }) if question.is_watch() => expired(),
         Some(Harm::Error {
             status,
             code,
@@ -168,10 +188,21 @@ fn refusal(status: StatusCode, reason: &str) -> Response {
     error(status.as_u16(), reason, "the gate was told to refuse this")
 }
 
+/// A watch from too long ago: the API server accepts it and says so in an event.
+fn expired() -> Response {
+    let status = failure(410, "Expired", "too old resource version");
+    let event = json!({"type": "ERROR", "object": status});
+    ([(CONTENT_TYPE, "application/json")], format!("{event}\n")).into_response()
+}
+
+fn failure(status: u16, reason: &str, message: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Status", "status": "Failure",
+        "message": message, "reason": reason, "code": status})
+}
+
 /// An error as the API server words it.
 fn error(status: u16, reason: &str, message: &str) -> Response {
-    let body = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure",
-        "message": message, "reason": reason, "code": status});
+    let body = failure(status, reason, message);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let kind = [(CONTENT_TYPE, "application/json")];
     (status, kind, body.to_string()).into_response()
@@ -197,6 +228,14 @@ impl Gate {
             .unwrap_or_else(|error| (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response())
     }
 
+    /// An answer that ends with its connection when the watches are cut.
+    async fn watch(&self, request: Request) -> Response {
+        let cuts = self.cuts.subscribe();
+        let (head, body) = self.ask(request).await.into_parts();
+        let events = until_cut(body.into_data_stream(), cuts);
+        Response::from_parts(head, Body::from_stream(events))
+    }
+
     async fn forward(&self, request: Request) -> Result<Response> {
         let (parts, body) = request.into_parts();
         let body: Bytes = axum::body::to_bytes(body, LARGEST).await?;
@@ -214,6 +253,18 @@ impl Gate {
         *response.body_mut() = Body::from_stream(answer.bytes_stream());
         Ok(response)
     }
+}
+
+fn until_cut(
+    events: impl Stream<Item = Result<Bytes, axum::Error>> + Send + 'static,
+    cuts: watch::Receiver<()>,
+) -> impl Stream<Item = Result<Bytes, axum::Error>> + Send {
+    stream::unfold((Box::pin(events), cuts), |(mut events, mut cuts)| async {
+        tokio::select! {
+            event = events.next() => Some((event?, (events, cuts))),
+            Ok(()) = cuts.changed() => Some((Err(axum::Error::new("cut")), (events, cuts))),
+        }
+    })
 }
 
 /// Without what is about one connection only.

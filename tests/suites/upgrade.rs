@@ -5,6 +5,8 @@
 mod access;
 #[path = "upgrade/available.rs"]
 mod available;
+#[path = "upgrade/deadlines.rs"]
+mod deadlines;
 #[path = "upgrade/drift.rs"]
 mod drift;
 #[path = "upgrade/harness.rs"]
@@ -19,12 +21,16 @@ mod nodes;
 mod notes;
 #[path = "upgrade/places.rs"]
 mod places;
+#[path = "upgrade/pods.rs"]
+mod pods;
 #[path = "upgrade/presence.rs"]
 mod presence;
 #[path = "upgrade/races.rs"]
 mod races;
 #[path = "upgrade/refusals.rs"]
 mod refusals;
+#[path = "upgrade/rewritten.rs"]
+mod rewritten;
 #[path = "upgrade/rollbacks.rs"]
 mod rollbacks;
 #[path = "upgrade/rollouts.rs"]
@@ -37,3 +43,5 @@ mod standstill;
 mod values;
 #[path = "upgrade/waiting.rs"]
 mod waiting;
+#[path = "upgrade/watches.rs"]
+mod watches;

@@ -31,8 +31,8 @@ use crate::{
     rollout::{
         End, Limits,
         cause::Pulls,
-        wait_for,
-        watch::{Goal, World},
+        rewritten, wait_for,
+        watch::{Baseline, Goal, World},
     },
     session::Session,
     workload::Id,
@@ -227,6 +227,7 @@ impl<'a> Engine<'a> {
         }
         line.say("patching");
         self.mark(&step.id, Reached::Patching);
+        let revisions = self.world.look(&goal(&step.id), rewritten::revisions);
         let patched = self
             .cluster
             .patch(&step.id, step.replacements(), Mode::Real)
@@ -243,15 +244,12 @@ impl<'a> Engine<'a> {
                 .await;
         }
         self.note(step, ChangeStatus::Applied, Some(&unfinished()));
+        let since = Baseline {
+            generation: patched.generation,
+            revisions,
+        };
         let end = self
-            .wait(
-                step,
-                patched.generation,
-                self.limits,
-                self.direction,
-                slot,
-                line,
-            )
+            .wait(step, since, self.limits, self.direction, slot, line)
             .await;
         *unpullable = self.unpullable(step, &end);
         match end {
@@ -294,8 +292,12 @@ impl<'a> Engine<'a> {
         line: &Line,
         unpullable: &mut Vec<String>,
     ) -> Ending {
+        let since = Baseline {
+            generation,
+            ..Baseline::default()
+        };
         let end = self
-            .wait(step, generation, self.limits, self.direction, slot, line)
+            .wait(step, since, self.limits, self.direction, slot, line)
             .await;
         *unpullable = self.unpullable(step, &end);
         match end {
@@ -336,7 +338,7 @@ impl<'a> Engine<'a> {
     async fn wait(
         &self,
         step: &Step,
-        generation: i64,
+        since: Baseline,
         limits: Limits,
         direction: Direction,
         slot: Option<SemaphorePermit<'_>>,
@@ -349,7 +351,7 @@ impl<'a> Engine<'a> {
         }
         let goal = Goal {
             id: step.id.clone(),
-            generation,
+            since,
             wanted: step.wanted(),
             pulls: if direction == Direction::Back {
                 Pulls::Any
@@ -373,7 +375,7 @@ impl<'a> Engine<'a> {
 fn goal(id: &Id) -> Goal {
     Goal {
         id: id.clone(),
-        generation: 0,
+        since: Baseline::default(),
         wanted: Vec::new(),
         pulls: Pulls::Refused,
         not_ready: NotReadyNodes::default(),

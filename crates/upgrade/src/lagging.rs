@@ -3,16 +3,10 @@
 //!
 //! Never here: rollouts that are under way, and pods that a webhook gave other references.
 
-use castlink_core::config::NotReadyNodes;
-
 use crate::{
     pods::PodView,
-    rollout::{
-        cause::Pulls,
-        stale::Stale,
-        verdict::{Look, Verdict, judge},
-    },
-    workload::{Kind, Slot, Workload, generation},
+    rollout::verdict::standstill,
+    workload::{Kind, Slot, Workload},
 };
 
 /// Why `pods`, those of `workload`, do not follow its template, with the first that does not.
@@ -22,7 +16,11 @@ pub(crate) fn reason(workload: &Workload, pods: &[&PodView]) -> Option<String> {
         .iter()
         .filter(lags)
         .find_map(|pod| Some((pod, other(workload, pod)?)))?;
-    let why = standstill(workload).or_else(|| kept(workload))?;
+    let kind = workload.id.kind;
+    let stands = kind
+        .rolls()
+        .then(|| standstill(kind, &workload.object.data));
+    let why = stands.flatten().or_else(|| kept(workload))?;
     Some(format!("{why}; {slot} of pod {} is {image}", pod.name))
 }
 
@@ -32,27 +30,6 @@ fn other<'p>(workload: &Workload, pod: &'p PodView) -> Option<&'p (Slot, String)
         let field = workload.fields.iter().find(|field| field.slot == *slot);
         field.is_some_and(|field| field.literal != *image)
     })
-}
-
-/// Judged without its pods, a rollout is done only where nothing rolls.
-fn standstill(workload: &Workload) -> Option<String> {
-    if !workload.id.kind.rolls() {
-        return None;
-    }
-    let look = Look {
-        id: &workload.id,
-        object: Some(&workload.object),
-        generation: generation(&workload.object),
-        wanted: &[],
-        pulls: Pulls::Refused,
-        not_ready: NotReadyNodes::Ignore,
-        pods: Vec::new(),
-        nodes: &None,
-    };
-    match judge(&look, &Stale::default()) {
-        Verdict::Done(note) => note,
-        _ => None,
-    }
 }
 
 /// The pods of a kind, or below a number, that stay as they are.

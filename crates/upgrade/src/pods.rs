@@ -24,11 +24,14 @@ pub(crate) struct PodView {
     pub(crate) restarts: i32,
     /// The references its spec holds.
     pub(crate) images: Vec<(Slot, String)>,
-    /// The digests that its containers were started from, as far as the runtime tells.
-    pub(crate) digests: Vec<(Slot, String)>,
+    /// What its containers were started from, as far as the runtime tells:
+    /// `REPOSITORY@DIGEST`.
+    pub(crate) started_from: Vec<(Slot, String)>,
     pub(crate) troubles: Vec<Trouble>,
     /// Why the scheduler finds no node for it.
     pub(crate) unschedulable: Option<String>,
+    /// What its kubelet says of its not being ready.
+    pub(crate) unready: Option<String>,
 }
 
 /// A container that does not run.
@@ -71,9 +74,10 @@ impl PodView {
             terminating: metadata.deletion_timestamp.is_some(),
             restarts: statuses().map(|status| status.restart_count).sum(),
             images: images(pod),
-            digests: digests(&status),
+            started_from: started_from(&status),
             troubles: statuses().filter_map(trouble).collect(),
             unschedulable: condition(pod, "PodScheduled", "False"),
+            unready: condition(pod, "Ready", "False").filter(|message| !message.is_empty()),
         }
     }
 
@@ -105,6 +109,12 @@ impl PodView {
             }
             _ => kind == id.kind.name() && *name == id.name,
         }
+    }
+
+    /// The revision of the template that it was made from.
+    pub(crate) fn made_from(&self) -> Option<&str> {
+        let hash = self.template_hash.as_deref();
+        hash.or(self.revision.as_deref())
     }
 
     /// True when each of `wanted` that a pod can show is what it runs. Variables are
@@ -162,14 +172,12 @@ fn images(pod: &Pod) -> Vec<(Slot, String)> {
 }
 
 /// `REPOSITORY@DIGEST` is what a runtime shows of an image that was pulled.
-fn digests(status: &PodStatus) -> Vec<(Slot, String)> {
+fn started_from(status: &PodStatus) -> Vec<(Slot, String)> {
     let of = |all: &Option<Vec<ContainerStatus>>, slot: fn(String) -> Slot| -> Vec<_> {
         let all = all.iter().flatten();
-        all.filter_map(|one| {
-            let (_, digest) = one.image_id.rsplit_once('@')?;
-            Some((slot(one.name.clone()), digest.to_owned()))
-        })
-        .collect()
+        all.filter(|one| one.image_id.contains('@'))
+            .map(|one| (slot(one.name.clone()), one.image_id.clone()))
+            .collect()
     };
     let mut all = of(&status.init_container_statuses, Slot::Init);
     all.extend(of(&status.container_statuses, Slot::Container));

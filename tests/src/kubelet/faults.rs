@@ -46,6 +46,9 @@ pub struct Faults {
     /// These images have no manifest for these architectures.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub noarch: BTreeMap<String, Vec<String>>,
+    /// The runtime shows this as the id of these images, whatever it pulled.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub image_id: BTreeMap<String, String>,
     /// These nodes are dead: no heartbeat, no pod work.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub node_down: Vec<String>,
@@ -94,6 +97,12 @@ impl Faults {
     pub fn lacks_arch(&self, image: &str, arch: &str) -> bool {
         let mut entries = self.noarch.iter();
         entries.any(|(part, archs)| image.contains(part) && archs.iter().any(|a| a == arch))
+    }
+
+    /// What the runtime shows as the id of `image`, when it is another than what it pulled.
+    #[must_use]
+    pub fn other_id(&self, image: &str) -> Option<&str> {
+        entry(&self.image_id, image).map(String::as_str)
     }
 
     /// Whether the node called `name` is dead.
@@ -147,6 +156,11 @@ fn any(parts: &[String], image: &str) -> bool {
 }
 
 fn seconds(entries: &BTreeMap<String, f64>, image: &str) -> Option<Duration> {
+    let seconds = entry(entries, image)?;
+    Duration::try_from_secs_f64(*seconds).ok()
+}
+
+fn entry<'a, T>(entries: &'a BTreeMap<String, T>, image: &str) -> Option<&'a T> {
     let found = entries.iter().find(|(part, _)| image.contains(*part));
-    found.and_then(|(_, seconds)| Duration::try_from_secs_f64(*seconds).ok())
+    found.map(|(_, value)| value)
 }

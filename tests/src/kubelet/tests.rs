@@ -130,6 +130,17 @@ fn a_pod_becomes_ready_after_its_pull() {
 }
 
 #[test]
+fn a_runtime_may_know_an_image_by_another_id() {
+    let mut bench = Bench::new(json!({"containers": [container("a")]}));
+    let other = "r.test/elsewhere@sha256:2";
+    bench.faults.image_id = [("test/a".to_owned(), other.to_owned())].into();
+    bench.pass(0.0);
+    assert_eq!(bench.main().image_id, "", "it is not pulled yet");
+    bench.pull_well();
+    assert_eq!(bench.main().image_id, other);
+}
+
+#[test]
 fn a_failed_pull_alternates_between_error_and_back_off() {
     let mut bench = Bench::new(json!({"containers": [container("a")]}));
     bench.pass(0.0);

@@ -25,6 +25,9 @@ pub struct FaultArgs {
     /// The registry answers 404 to the nodes
     #[arg(long, value_name = "TEXT")]
     pub missing: Vec<String>,
+    /// Kubelets show this as their id, e.g. agent=ghcr.io/x/agent@sha256:…
+    #[arg(long, value_name = "TEXT=ID", value_parser = named)]
+    pub image_id: Vec<(String, String)>,
     /// This node is dead
     #[arg(long, value_name = "NODE")]
     pub node_down: Vec<String>,
@@ -42,6 +45,7 @@ impl FaultArgs {
         faults.slow.extend(self.slow.iter().cloned());
         faults.deny.extend(self.deny.iter().cloned());
         faults.missing.extend(self.missing.iter().cloned());
+        faults.image_id.extend(self.image_id.iter().cloned());
         faults.node_down.extend(self.node_down.iter().cloned());
     }
 }
@@ -50,4 +54,10 @@ fn timed(text: &str) -> Result<(String, f64), String> {
     let wanted = || "expected TEXT=SECONDS".to_owned();
     let (part, seconds) = text.split_once('=').ok_or_else(wanted)?;
     Ok((part.to_owned(), seconds.parse().map_err(|_| wanted())?))
+}
+
+fn named(text: &str) -> Result<(String, String), String> {
+    let found = text.split_once('=');
+    let (part, id) = found.ok_or_else(|| "expected TEXT=ID".to_owned())?;
+    Ok((part.to_owned(), id.to_owned()))
 }

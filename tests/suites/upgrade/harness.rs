@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::access;
+pub(crate) use crate::pods::{cannot_pull, first_image, ready, running_since, waits_for};
 
 /// The service account that `castlink-upgrade` runs as.
 pub(crate) const ACCOUNT: &str = "castlink";
@@ -56,17 +57,8 @@ async fn start() -> Result<Stack> {
         ..Options::default()
     };
     options.aws.images.scale = 0.1;
-    let small = seed::Options {
-        scale: 0.1,
-        ..Default::default()
-    };
     let stack = Stack::start(options).await?;
-    mirror(
-        &stack.aws,
-        &[GOOD, NEXT, CRASHES, CRASHES_LATE, SLOW],
-        small,
-    )
-    .await?;
+    mirrored(&stack, &[GOOD, NEXT, CRASHES, CRASHES_LATE, SLOW]).await?;
     let part = |image: &str| image.trim_start_matches("ghcr.io/").to_owned();
     stack.cluster()?.kubelets.set_faults(Faults {
         crash: vec![part(CRASHES)],
@@ -75,6 +67,15 @@ async fn start() -> Result<Stack> {
         ..Faults::default()
     });
     Ok(stack)
+}
+
+/// Puts small images into the stack's ECR.
+pub(crate) async fn mirrored(stack: &Stack, references: &[&str]) -> Result<Vec<seed::Seeded>> {
+    let small = seed::Options {
+        scale: 0.1,
+        ..Default::default()
+    };
+    mirror(&stack.aws, references, small).await
 }
 
 /// A namespace of its own for one test.
@@ -126,6 +127,19 @@ impl Scene {
     pub(crate) async fn admitted(mut self, flags: &[&str]) -> Result<Self> {
         self.kubeconfig = access::account(&self, ACCOUNT, flags).await?;
         Ok(self)
+    }
+
+    /// An image of this test alone, in the ECR: faults of images are everybody's.
+    pub(crate) async fn own_image(&self, name: &str) -> Result<String> {
+        let image = format!("ghcr.io/castlink/{}-{name}:v1", self.namespace);
+        mirrored(self.stack, &[&image]).await?;
+        Ok(image)
+    }
+
+    /// Makes kubelets misbehave, or behave again.
+    pub(crate) fn kubelets(&self, change: impl FnOnce(&mut Faults)) -> Result<()> {
+        self.stack.cluster()?.kubelets.change_faults(change);
+        Ok(())
     }
 
     /// The name of `image` in the ECR.
@@ -371,34 +385,6 @@ impl Scene {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.stack.dir().join(format!("{}-{name}", self.namespace))
     }
-}
-
-pub(crate) fn ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|all| {
-        all.iter()
-            .any(|one| one.type_ == "Ready" && one.status == "True")
-    })
-}
-
-/// True when the first container is waiting with a pull error.
-pub(crate) fn cannot_pull(pod: &Pod) -> bool {
-    let statuses = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.container_statuses.as_ref());
-    let waiting = statuses.and_then(|all| all.first()?.state.as_ref()?.waiting.as_ref());
-    waiting
-        .and_then(|waiting| waiting.reason.as_deref())
-        .is_some_and(|reason| reason.contains("Pull"))
-}
-
-pub(crate) fn first_image(pod: &Pod) -> &str {
-    let spec = pod.spec.as_ref().expect("pods have a spec");
-    spec.containers[0].image.as_deref().unwrap_or_default()
 }
 
 /// The one change of `resource`.

@@ -13,7 +13,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::harness::{GOOD, NEXT, SOON, Scene, change, first_image, ready};
+use crate::harness::{GOOD, NEXT, SOON, Scene, change, first_image, mirrored, ready};
 
 /// In the ECR for amd64 alone.
 const SINGLE: &str = "ghcr.io/castlink/single:v1";
@@ -33,15 +33,12 @@ async fn start() -> Result<Stack> {
         .collect();
     options.aws.images.scale = 0.1;
     let stack = Stack::start(options).await?;
-    let small = seed::Options {
+    let intel = seed::Options {
+        platforms: vec!["linux/amd64".into()],
         scale: 0.1,
         ..Default::default()
     };
-    let intel = seed::Options {
-        platforms: vec!["linux/amd64".into()],
-        ..small.clone()
-    };
-    mirror(&stack.aws, &[GOOD, NEXT], small).await?;
+    mirrored(&stack, &[GOOD, NEXT]).await?;
     mirror(&stack.aws, &[SINGLE], intel).await?;
     Ok(stack)
 }
@@ -117,6 +114,21 @@ async fn everywhere(scene: &Scene, name: &str, max_unavailable: u32) -> Result<(
     scene.create_from("DaemonSet", name, spec, &image).await
 }
 
+/// A Deployment that tolerates every taint, belongs on `node`, and has a short deadline.
+async fn only_on(scene: &Scene, node: &str) -> Result<()> {
+    let labels = json!({"app": "pinned"});
+    let image = scene.target(GOOD);
+    let spec = json!({"replicas": 1, "progressDeadlineSeconds": 3,
+        "template": {"metadata": {"labels": labels}, "spec": {
+            "tolerations": [{"operator": "Exists"}],
+            "nodeSelector": {"kubernetes.io/hostname": node},
+            "containers": [{"name": "app", "image": image}]}},
+    });
+    scene
+        .create_from("Deployment", "pinned", spec, &image)
+        .await
+}
+
 #[tokio::test]
 async fn a_node_that_is_not_ready_is_named_and_nothing_is_taken_back() -> Result<()> {
     let scene = Scene::on(stack().await?, "nodes")
@@ -125,13 +137,17 @@ async fn a_node_that_is_not_ready_is_named_and_nothing_is_taken_back() -> Result
         .await?;
     everywhere(&scene, "strict", 1).await?;
     everywhere(&scene, "lax", 2).await?;
-    scene.pods_until(6, ready).await?;
     let dead = scene.stack.cluster()?.kubelets.nodes()[0].name.clone();
+    only_on(&scene, &dead).await?;
+    scene.pods_until(7, ready).await?;
     switch(&scene, &dead, false).await?;
 
     // Its pod is taken first and counts against maxUnavailable: with 1, no other node follows.
     let outcome = scene
-        .apply(&[scene.step(GOOD, NEXT)], &["--soak", "0s"])
+        .apply(
+            &[scene.step(GOOD, NEXT)],
+            &["--soak", "0s", "--timeout", "40s"],
+        )
         .await?
         .expect_code(4)?;
     let strict = change(&outcome, "DaemonSet/strict")?;
@@ -151,6 +167,15 @@ async fn a_node_that_is_not_ready_is_named_and_nothing_is_taken_back() -> Result
         "{outcome}"
     );
 
+    // Its deadline passes after 3 seconds, for no fault of the image.
+    let pinned = change(&outcome, "Deployment/pinned")?;
+    let why = pinned["error"]["message"].to_string();
+    ensure!(
+        why.contains("not complete after 40 s") && why.contains(&format!("node {dead}")),
+        "{why}"
+    );
+    ensure!(pinned["status"] == "failed", "{pinned}");
+
     // Whoever wants all nodes waits for them.
     let waiting = [
         "--soak",
@@ -166,7 +191,7 @@ async fn a_node_that_is_not_ready_is_named_and_nothing_is_taken_back() -> Result
     waited?.expect_code(0)?;
     let target = scene.target(NEXT);
     scene
-        .pods_until(6, |pod| ready(pod) && first_image(pod) == target)
+        .pods_until(7, |pod| ready(pod) && first_image(pod) == target)
         .await
 }
 

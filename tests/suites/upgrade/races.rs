@@ -9,11 +9,12 @@ use castlink_tests::products::Outcome;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding,
 };
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::harness::{GOOD, SOON, Scene, change};
+use crate::harness::{GOOD, SOON, Scene, change, first_image, ready};
 
 async fn merge(scene: &Scene, kind: &str, name: &str, patch: Value) -> Result<()> {
     let api = scene.api(kind);
@@ -64,6 +65,44 @@ async fn replicas_that_change_meanwhile_stay_changed() -> Result<()> {
     assert_eq!(scene.image("Deployment", "web").await?, scene.target(GOOD));
     let web = scene.api("Deployment").get("web").await?;
     assert_eq!(web.data["spec"]["replicas"], 3);
+    Ok(())
+}
+
+/// So does one that writes while the pods roll: the generation is no longer that of our
+/// patch.
+#[tokio::test]
+async fn replicas_that_change_during_the_rollout_are_rolled_out_as_well() -> Result<()> {
+    let scene = Scene::new("scaling").await?;
+    let image = scene.own_image("new").await?;
+    let target = scene.target(&image);
+    scene
+        .create("Deployment", "web", 1, &scene.target(GOOD))
+        .await?;
+    scene.pods_until(1, ready).await?;
+    scene.kubelets(|faults| faults.notready.push(image.clone()))?;
+    let scaled = async {
+        scene
+            .pods_until(2, |pod| ready(pod) || first_image(pod) == target)
+            .await?;
+        let more = json!({"spec": {"replicas": 3}});
+        merge(&scene, "Deployment", "web", more).await?;
+        wait_until("more pods", SOON, async || {
+            let pods = scene.pods().await?;
+            let new = pods.iter().filter(|pod| first_image(pod) == target);
+            ensure!(new.count() > 1, "{} pods", pods.len());
+            Ok(())
+        })
+        .await?;
+        scene.kubelets(|faults| faults.notready.retain(|part| *part != image))
+    };
+    let records = [scene.step(GOOD, &image)];
+    let (outcome, scaled) = tokio::join!(scene.apply(&records, &["--soak", "0s"]), scaled);
+    scaled?;
+    outcome?.expect_code(0)?;
+    // As it is at the end of the run, not at some time after it.
+    let pods = scene.pods().await?;
+    let done = |pod: &&Pod| ready(pod) && first_image(pod) == target;
+    assert_eq!(pods.iter().filter(done).count(), 3, "{pods:?}");
     Ok(())
 }
 

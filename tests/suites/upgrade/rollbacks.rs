@@ -141,20 +141,39 @@ async fn a_cron_job_goes_back_with_the_image_that_others_cannot_pull() -> Result
     Ok(())
 }
 
+/// In order the first pod is never touched; side by side all are, and the controller replaces
+/// them by itself.
 #[tokio::test]
 async fn a_stateful_set_is_put_back_with_its_pods() -> Result<()> {
-    let scene = Scene::new("ordered-back").await?;
-    scene
-        .create("StatefulSet", "db", 2, &scene.target(GOOD))
-        .await?;
-    scene.pods_until(2, ready).await?;
-    let mut record = scene.record(&scene.target(GOOD), "copied", &[]);
-    record["target"] = scene.target(NOWHERE).into();
-    scene.apply(&[record], &[]).await?.expect_code(5)?;
-    let target = scene.target(GOOD);
-    scene
-        .pods_until(2, |pod| ready(pod) && first_image(pod) == target)
-        .await
+    for (namespace, policy, stays) in [
+        ("ordered-back", "OrderedReady", true),
+        ("parallel-back", "Parallel", false),
+    ] {
+        let scene = Scene::new(namespace).await?;
+        let target = scene.target(GOOD);
+        let spec = json!({"replicas": 2, "podManagementPolicy": policy});
+        scene
+            .create_from("StatefulSet", "db", spec, &target)
+            .await?;
+        scene.pods_until(2, ready).await?;
+        let first = uid(&scene, "db-0").await?;
+        scene
+            .apply(&[scene.step(GOOD, NOWHERE)], &[])
+            .await?
+            .expect_code(5)?;
+        scene
+            .pods_until(2, |pod| ready(pod) && first_image(pod) == target)
+            .await?;
+        ensure!(
+            !stays || uid(&scene, "db-0").await? == first,
+            "db-0 was replaced"
+        );
+    }
+    Ok(())
+}
+
+async fn uid(scene: &Scene, pod: &str) -> Result<Option<String>> {
+    Ok(scene.api("Pod").get(pod).await?.metadata.uid)
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use castlink_tests::products::Outcome;
 use serde_json::{Value, json};
 
-use crate::harness::{GOOD, NOWHERE, Scene, cannot_pull, change, first_image, ready};
+use crate::harness::{self, GOOD, NOWHERE, Scene, cannot_pull, change, first_image, ready};
 
 const NAMESPACE: &str = "castai-agent";
 
@@ -213,5 +213,53 @@ async fn images_lists_every_place_with_its_users() -> Result<()> {
     );
     let summary: Vec<Value> = outcome.records_of("summary")?;
     assert_eq!(summary[0]["counts"]["images"], 1);
+    Ok(())
+}
+
+/// What a node calls an image is no reason to take it back: with and without a digest in
+/// the reference. With one, it is told.
+#[tokio::test]
+async fn an_image_that_its_node_knows_by_another_digest_stays() -> Result<()> {
+    let scene = Scene::new("renamed").await?;
+    let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+    let image = "ghcr.io/castlink/renamed:v1";
+    let real = harness::mirrored(scene.stack, &[image])
+        .await?
+        .remove(0)
+        .digest;
+    let public = format!("ghcr.io/castlink/renamed@{}", digest("9"));
+    scene.kubelets(|faults| {
+        drop(
+            faults
+                .image_id
+                .insert("castlink/renamed".into(), public.clone()),
+        )
+    })?;
+    scene
+        .create("Deployment", "web", 1, &scene.target(GOOD))
+        .await?;
+    scene.pods_until(1, ready).await?;
+
+    let by_tag = [scene.step(GOOD, image)];
+    let outcome = scene.apply(&by_tag, &["--soak", "0s"]).await?;
+    let outcome = outcome.expect_code(0)?;
+    ensure!(!outcome.stderr.contains("pinned"), "{outcome}");
+
+    let mut by_digest = scene.copied(GOOD);
+    by_digest["source"] = scene.target(image).into();
+    by_digest["target"] = scene.target(image).into();
+    by_digest["digest"] = real.clone().into();
+    let more = ["--soak", "0s", "--pin-digest"];
+    let outcome = scene.apply(&[by_digest], &more).await?.expect_code(0)?;
+    let pinned = format!("{}@{real}", scene.target(image));
+    assert_eq!(scene.image("Deployment", "web").await?, pinned);
+    ensure!(
+        outcome.stderr.contains("container app of pod web-")
+            && outcome
+                .stderr
+                .contains(&format!("is pinned to {}", &real[..19]))
+            && outcome.stderr.contains(&format!("its node shows {public}")),
+        "{outcome}"
+    );
     Ok(())
 }

@@ -8,33 +8,63 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::harness::{GOOD, NEXT, NOWHERE, SLOW, SOON, Scene, cannot_pull, change, ready};
+use crate::harness::{
+    GOOD, NEXT, NOWHERE, SLOW, SOON, Scene, change, first_image, ready, running_since,
+};
 
 /// Pulls that the registry refuses are given up within seconds of a timeout of ten
 /// minutes, and told with everything one needs to act.
 #[tokio::test]
 async fn a_pull_that_cannot_succeed_is_given_up_early() -> Result<()> {
     let scene = Scene::new("early").await?;
+    given_up(&scene, NOWHERE, "nowhere:v1: not found", "").await
+}
+
+#[tokio::test]
+async fn a_pull_that_is_denied_is_given_up_early() -> Result<()> {
+    let scene = Scene::new("denied").await?;
+    let secret = scene.own_image("new").await?;
+    scene.kubelets(|faults| faults.deny.push(secret.clone()))?;
+    given_up(&scene, &secret, "403 Forbidden", "").await
+}
+
+/// Only the pods on nodes of that architecture stick.
+#[tokio::test]
+async fn an_image_without_a_nodes_platform_is_given_up_early() -> Result<()> {
+    let scene = Scene::new("narrow").await?;
+    let narrow = scene.own_image("new").await?;
+    let lacks = vec!["arm64".to_owned()];
+    scene.kubelets(|faults| drop(faults.noarch.insert(narrow.clone(), lacks)))?;
+    given_up(&scene, &narrow, "no match for platform", "(arm64)").await
+}
+
+/// A run to `image` ends early, with what was `told` and the `place` of the pod as the
+/// reason.
+async fn given_up(scene: &Scene, image: &str, told: &str, place: &str) -> Result<()> {
+    let old = scene.target(GOOD);
+    let labels = json!({"app": "db"});
+    let at_once = json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": "100%"}}});
+    let on_arm = json!({"replicas": 1, "template": {"metadata": {"labels": labels}, "spec": {
+        "nodeSelector": {"kubernetes.io/arch": "arm64"},
+        "containers": [{"name": "app", "image": old}]}}});
     scene
-        .create("DaemonSet", "agent", 0, &scene.target(GOOD))
+        .create_from("DaemonSet", "agent", at_once, &old)
         .await?;
-    scene
-        .create("StatefulSet", "db", 1, &scene.target(GOOD))
-        .await?;
+    scene.create_from("StatefulSet", "db", on_arm, &old).await?;
     scene.pods_until(6, ready).await?;
-    let record = [scene.step(GOOD, NOWHERE)];
     let more = ["--timeout", "10m", "--rollback", "none"];
-    let outcome = scene.apply(&record, &more).await?.expect_code(4)?;
+    let records = [scene.step(GOOD, image)];
+    let outcome = scene.apply(&records, &more).await?.expect_code(4)?;
     for name in ["DaemonSet/agent", "StatefulSet/db"] {
         let change = change(&outcome, name)?;
         let why = change["error"]["message"].as_str().context("no message")?;
         for part in [
             "pod ",
             " on node ip-10-0-",
+            place,
             "container app",
             "Pull",
-            "nowhere:v1",
-            "not found",
+            told,
         ] {
             ensure!(why.contains(part), "{part}: {why}");
         }
@@ -43,43 +73,7 @@ async fn a_pull_that_cannot_succeed_is_given_up_early() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_registry_that_has_no_time_is_waited_for() -> Result<()> {
-    const BUSY: &str = "ghcr.io/castlink/busy:v1";
-    let scene = Scene::new("throttled").await?;
-    scene.stack.seed(&[BUSY]).await?;
-    castlink_tests::mirrored::mirror(
-        &scene.stack.aws,
-        &[BUSY],
-        castlink_tests::seed::Options {
-            scale: 0.1,
-            ..Default::default()
-        },
-    )
-    .await?;
-    scene
-        .create("Deployment", "web", 1, &scene.target(GOOD))
-        .await?;
-    scene.pods_until(1, ready).await?;
-    let kubelets = &scene.stack.cluster()?.kubelets;
-    kubelets.change_faults(|faults| faults.throttle.push("castlink/busy".into()));
-    let recovers = async {
-        wait_until("the refused pull", SOON, async || {
-            let pods = scene.pods().await?;
-            ensure!(pods.iter().any(cannot_pull), "nothing is pulled yet");
-            Ok(())
-        })
-        .await?;
-        kubelets.change_faults(|faults| faults.throttle.clear());
-        anyhow::Ok(())
-    };
-    let records = [scene.step(GOOD, BUSY)];
-    let (outcome, recovered) = tokio::join!(scene.apply(&records, &["--soak", "0s"]), recovers);
-    recovered?;
-    outcome?.expect_code(0)?;
-    Ok(())
-}
-
+/// It is named, and the run does not stay for it.
 #[tokio::test]
 async fn an_old_pod_that_does_not_end_is_reported_and_no_failure() -> Result<()> {
     let scene = Scene::new("lingering").await?;
@@ -99,7 +93,7 @@ async fn an_old_pod_that_does_not_end_is_reported_and_no_failure() -> Result<()>
     let params = PatchParams::default();
     pods.patch(&name, &params, &hold(json!(["castlink.test/hold"])))
         .await?;
-    let more = ["--soak", "0s", "--timeout", "12s"];
+    let more = ["--soak", "0s", "--timeout", "20m"];
     let outcome = scene
         .apply(&[scene.step(GOOD, NEXT)], &more)
         .await?
@@ -146,47 +140,47 @@ async fn the_operator_is_complete_before_the_others_are_touched() -> Result<()> 
     Ok(())
 }
 
+/// One after the other: while a rollout is under way no other has begun.
+#[tokio::test]
+async fn as_many_roll_at_once_as_was_asked_for() -> Result<()> {
+    let scene = Scene::new("parallel").await?;
+    let image = scene.own_image("new").await?;
+    let target = scene.target(&image);
+    let names = ["one", "three", "two"];
+    for name in names {
+        let old = scene.target(GOOD);
+        scene.create("Deployment", name, 1, &old).await?;
+    }
+    scene.pods_until(3, ready).await?;
+    scene.kubelets(|faults| faults.notready.push(image.clone()))?;
+    let records = [scene.step(GOOD, &image)];
+    let run = scene.apply(&records, &["--soak", "0s", "--parallel", "1"]);
+    tokio::pin!(run);
+    let first = wait_until("the first pod", SOON, async || {
+        let pods = scene.pods().await?;
+        let mut new = pods.iter().filter(|pod| first_image(pod) == target);
+        ensure!(new.any(|pod| running_since(pod).is_some()), "none");
+        Ok(())
+    });
+    tokio::select! {
+        ended = &mut run => anyhow::bail!("it did not wait: {}", ended?),
+        first = first => first?,
+    }
+    let mut begun = 0;
+    for name in names {
+        begun += usize::from(scene.image("Deployment", name).await? == target);
+    }
+    assert_eq!(begun, 1);
+    scene.kubelets(|faults| faults.notready.retain(|part| *part != image))?;
+    run.await?.expect_code(0)?;
+    scene
+        .pods_until(3, |pod| ready(pod) && first_image(pod) == target)
+        .await
+}
+
 /// What was patched so far, in order.
 fn patched(gate: &castlink_tests::api_gate::ApiGate) -> Vec<String> {
     let writes = gate.journal.writes(0).into_iter();
     let patches = writes.filter(|entry| entry.action == "patch deployments");
     patches.map(|entry| entry.resource).collect()
-}
-
-/// The budget for what is put back is not what the failed rollout has left over.
-#[tokio::test]
-async fn what_is_put_back_has_time_of_its_own() -> Result<()> {
-    let scene = Scene::new("budget").await?;
-    scene
-        .create("Deployment", "web", 1, &scene.target(SLOW))
-        .await?;
-    scene.pods_until(1, ready).await?;
-    let node = [
-        "--timeout",
-        "3s",
-        "--rollback-timeout",
-        "60s",
-        "--soak",
-        "0s",
-    ];
-    let kubelets = &scene.stack.cluster()?.kubelets;
-    kubelets.change_faults(|faults| faults.notready.push("castlink/hanging".into()));
-    castlink_tests::mirrored::mirror(
-        &scene.stack.aws,
-        &["ghcr.io/castlink/hanging:v1"],
-        castlink_tests::seed::Options {
-            scale: 0.1,
-            ..Default::default()
-        },
-    )
-    .await?;
-    let record = [scene.step(SLOW, "ghcr.io/castlink/hanging:v1")];
-    let outcome = scene.apply(&record, &node).await?.expect_code(5)?;
-    let change = change(&outcome, "Deployment/web")?;
-    let why = change["error"]["message"].to_string();
-    ensure!(
-        why.contains("not complete after 3 s") && !why.contains("old images"),
-        "{why}"
-    );
-    scene.pods_until(1, ready).await
 }

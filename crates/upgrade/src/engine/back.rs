@@ -10,7 +10,7 @@ use crate::{
     ended::{Direction, Ended, error, partial},
     patch::Mode,
     plan::Step,
-    rollout::{End, Limits},
+    rollout::{End, Limits, watch::Baseline},
     workload::{Id, Kind},
 };
 
@@ -34,15 +34,12 @@ impl Engine<'_> {
             timeout: self.rollback_timeout,
             soak: Duration::ZERO,
         };
+        let since = Baseline {
+            generation: patched.generation,
+            ..Baseline::default()
+        };
         let text = match self
-            .wait(
-                &back,
-                patched.generation,
-                limits,
-                Direction::Back,
-                None,
-                line,
-            )
+            .wait(&back, since, limits, Direction::Back, None, line)
             .await
         {
             End::Done(_) => why,

@@ -73,7 +73,10 @@ pub(crate) fn of_container(
     pulls: Pulls,
 ) -> Option<Cause> {
     let certain = match trouble.reason.as_str() {
-        "ErrImagePull" | "ImagePullBackOff" if pulls == Pulls::Any || is_permanent(trouble) => {
+        reason if is_pull(reason) => {
+            if pulls == Pulls::Refused && !is_permanent(trouble) {
+                return None;
+            }
             false
         }
         "ErrImageNeverPull" | "InvalidImageName" => true,
@@ -92,42 +95,43 @@ pub(crate) fn of_container(
     })
 }
 
-/// What a Deployment's own conditions say.
-pub(crate) fn of_conditions(data: &Value) -> Option<Cause> {
+/// Pods that the server does not let the controller create.
+pub(crate) fn of_creation(data: &Value) -> Option<Cause> {
+    let refused = condition(data, "ReplicaFailure", "True")?;
+    let message = text(refused, "/message").unwrap_or_default();
+    Some(Cause {
+        text: format!("pods cannot be created: {message}"),
+        // A revision that was given up before leaves this behind until the new one is
+        // looked at.
+        certain: false,
+    })
+}
+
+/// A condition of a workload, when it has `status`.
+pub(super) fn condition<'a>(data: &'a Value, kind: &str, status: &str) -> Option<&'a Value> {
     let conditions = data
         .pointer("/status/conditions")
         .and_then(Value::as_array)?;
-    let find = |kind: &str, status: &str| {
-        conditions
-            .iter()
-            .find(|one| text(one, "/type") == Some(kind) && text(one, "/status") == Some(status))
-    };
-    let message = |one: &Value| text(one, "/message").unwrap_or_default().to_owned();
-    let late = find("Progressing", "False")
-        .filter(|one| text(one, "/reason") == Some("ProgressDeadlineExceeded"));
-    // A revision that was given up before leaves this behind until the new one is looked at.
-    late.map(|one| Cause {
-        text: message(one),
-        certain: false,
-    })
-    .or_else(|| {
-        let refused = find("ReplicaFailure", "True")?;
-        Some(Cause {
-            text: format!("pods cannot be created: {}", message(refused)),
-            certain: false,
-        })
-    })
+    conditions
+        .iter()
+        .find(|one| text(one, "/type") == Some(kind) && text(one, "/status") == Some(status))
+}
+
+/// What keeps a pod from being ready, as far as anybody says.
+pub(super) fn of_pod(pod: &PodView, nodes: &Nodes) -> Option<String> {
+    if let Some(trouble) = pod.troubles.first() {
+        return Some(describe(pod, trouble, nodes));
+    }
+    if let Some(message) = &pod.unschedulable {
+        return Some(format!("pod {} cannot be scheduled: {message}", pod.name));
+    }
+    let message = pod.unready.as_ref()?;
+    Some(format!("pod {}{}: {message}", pod.name, place(pod, nodes)))
 }
 
 /// `pod x on node n (arm64): container c: ImagePullBackOff: …`
 pub(crate) fn describe(pod: &PodView, trouble: &Trouble, nodes: &Nodes) -> String {
-    let place = pod.node.as_deref().map_or(String::new(), |node| {
-        let arch = nodes
-            .as_ref()
-            .and_then(|nodes| nodes.get(node))
-            .map(|view| format!(" ({})", view.arch));
-        format!(" on node {node}{}", arch.unwrap_or_default())
-    });
+    let place = place(pod, nodes);
     let reason = &trouble.reason;
     format!(
         "pod {}{place}: container {}: {reason}: {}",
@@ -135,6 +139,16 @@ pub(crate) fn describe(pod: &PodView, trouble: &Trouble, nodes: &Nodes) -> Strin
         trouble.container,
         brief(trouble)
     )
+}
+
+/// ` on node n (arm64)`
+fn place(pod: &PodView, nodes: &Nodes) -> String {
+    let Some(node) = &pod.node else {
+        return String::new();
+    };
+    let view = nodes.as_ref().and_then(|nodes| nodes.get(node));
+    let arch = view.map_or(String::new(), |view| format!(" ({})", view.arch));
+    format!(" on node {node}{arch}")
 }
 
 /// The kubelet's message, without the repetitions of a failed pull: containerd wraps the
@@ -146,7 +160,7 @@ fn brief(trouble: &Trouble) -> String {
         message,
         ..
     } = trouble;
-    if !matches!(reason.as_str(), "ErrImagePull" | "ImagePullBackOff") {
+    if !is_pull(reason) {
         return if message.is_empty() {
             format!("image {image}")
         } else {
@@ -161,6 +175,15 @@ fn brief(trouble: &Trouble) -> String {
         .and_then(|rest| rest.strip_prefix(": "))
         .unwrap_or(answer);
     format!("{image}: {answer}")
+}
+
+fn is_pull(reason: &str) -> bool {
+    matches!(reason, "ErrImagePull" | "ImagePullBackOff")
+}
+
+/// A pull that may succeed when it is tried again.
+pub(super) fn is_busy_registry(trouble: &Trouble) -> bool {
+    is_pull(&trouble.reason) && !is_permanent(trouble)
 }
 
 /// The name of the image does not count: it may be called anything.
@@ -261,21 +284,14 @@ mod tests {
     }
 
     #[test]
-    fn conditions_of_a_deployment() {
-        let data = |kind: &str, status: &str, reason: &str| json!({"status": {"conditions": [{"type": kind, "status": status, "reason": reason, "message": "m"}]}});
-        let certain = |data: Value| of_conditions(&data).map(|cause| cause.certain);
+    fn pods_that_cannot_be_created() {
+        let data = |status: &str| json!({"status": {"conditions": [{"type": "ReplicaFailure", "status": status, "message": "quota"}]}});
+        let told = |data: Value| of_creation(&data).map(|cause| (cause.text, cause.certain));
         assert_eq!(
-            certain(data("Progressing", "False", "ProgressDeadlineExceeded")),
-            Some(false)
+            told(data("True")),
+            Some(("pods cannot be created: quota".into(), false))
         );
-        assert_eq!(
-            certain(data("Progressing", "Unknown", "DeploymentPaused")),
-            None
-        );
-        assert_eq!(
-            certain(data("ReplicaFailure", "True", "FailedCreate")),
-            Some(false)
-        );
-        assert_eq!(certain(json!({})), None);
+        assert_eq!(told(data("False")), None);
+        assert_eq!(told(json!({})), None);
     }
 }

@@ -65,6 +65,8 @@ fn missing(look: &Look<'_>, pod: &PodView) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::pods::Trouble;
     use serde_json::json;
@@ -94,6 +96,7 @@ mod tests {
             id: &"Pod/p".parse().unwrap(),
             object: None,
             generation: 1,
+            older: &BTreeSet::new(),
             wanted: &wanted,
             pulls: Pulls::Refused,
             not_ready: castlink_core::config::NotReadyNodes::default(),

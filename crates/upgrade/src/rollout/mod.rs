@@ -20,10 +20,14 @@ use tokio::sync::SemaphorePermit;
 pub(crate) mod cause;
 mod contents;
 pub(crate) mod counts;
+mod deadline;
 pub(crate) mod in_place;
+pub(crate) mod rewritten;
 pub(crate) mod stale;
 #[cfg(test)]
 mod standing_tests;
+#[cfg(test)]
+mod tests;
 pub(crate) mod verdict;
 #[cfg(test)]
 mod verdict_tests;
@@ -40,6 +44,10 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How long nothing may move because of a node that is not ready: such nodes often come back.
 const NODE_GRACE: Duration = Duration::from_secs(20);
+
+/// How long old pods may take to end, once the new ones are ready: what Kubernetes gives a
+/// pod that asks for nothing else.
+const ENDING_GRACE: Duration = Duration::from_secs(30);
 
 /// How long one rollout may take, and how long it is watched afterwards.
 #[derive(Debug, Clone, Copy)]
@@ -121,10 +129,7 @@ fn with_silence(text: String, world: &World) -> String {
 type Restarts = BTreeMap<String, i32>;
 
 fn restarts(look: &verdict::Look<'_>) -> Restarts {
-    let new = look
-        .pods
-        .iter()
-        .filter(|pod| !pod.terminating && pod.runs(look.wanted));
+    let new = look.pods.iter().filter(|pod| verdict::is_new(look, pod));
     new.map(|pod| (pod.name.clone(), pod.restarts)).collect()
 }
 
@@ -201,27 +206,31 @@ impl Rollout {
             Some(refused) => format!("{missing}; {refused}"),
             None => missing,
         };
-        if blame == Blame::Ending {
-            // The new revision is complete: it is watched from now on.
-            self.complete.get_or_insert_with(|| (now, restarts.clone()));
-        }
-        let until = self.until(blame, &missing, now);
+        let until = match blame {
+            Blame::Ending => self.ending(restarts, now),
+            Blame::Rollout | Blame::Node { .. } => self.until(blame, &missing, now),
+        };
         if now < until {
             return Step::Wait(until, missing);
-        }
-        if now < self.deadline() {
-            return Step::End(End::Unfinished(format!(
-                "{missing}; it goes on by itself when the node is back or deleted"
-            )));
         }
         let seconds = self.limits.timeout.as_secs();
         Step::End(match blame {
             Blame::Rollout => End::Failed(format!("not complete after {seconds} s: {missing}")),
+            Blame::Node { .. } if now < self.deadline() => End::Unfinished(format!(
+                "{missing}; it goes on by itself when the node is back or deleted"
+            )),
             Blame::Node { .. } => {
                 End::Unfinished(format!("not complete after {seconds} s: {missing}"))
             }
             Blame::Ending => End::Done(Some(missing)),
         })
+    }
+
+    /// When to stop waiting for old pods. The new revision is complete, and watched from the
+    /// first such moment on.
+    fn ending(&mut self, restarts: &Restarts, now: Instant) -> Instant {
+        let (since, _) = self.complete.get_or_insert_with(|| (now, restarts.clone()));
+        (*since + self.limits.soak.max(ENDING_GRACE)).min(self.deadline())
     }
 
     /// When to give up waiting for `missing`.
@@ -298,103 +307,5 @@ async fn unblock(cluster: &Cluster, world: &World, goal: &Goal, rollout: &mut Ro
             );
             rollout.refused = Some(failure.one_line());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{cause::Cause, *};
-
-    const LIMITS: Limits = Limits {
-        timeout: Duration::from_secs(60),
-        soak: Duration::from_secs(10),
-    };
-
-    /// Plays looks, as (second, verdict, restarts of the one pod), and tells how it ends.
-    fn play(looks: &[(u64, Verdict, i32)]) -> Option<End> {
-        let mut rollout = Rollout::new(LIMITS, NotReadyNodes::Ignore);
-        let start = rollout.start;
-        looks.iter().find_map(|(second, verdict, restarts)| {
-            let restarts = [("p".to_owned(), *restarts)].into();
-            match rollout.step(
-                verdict.clone(),
-                &restarts,
-                start + Duration::from_secs(*second),
-            ) {
-                Step::End(end) => Some(end),
-                Step::Wait(..) => None,
-            }
-        })
-    }
-
-    fn failing(certain: bool) -> Verdict {
-        Verdict::Failing(Cause {
-            text: "why".into(),
-            certain,
-        })
-    }
-
-    fn progress(blame: Blame) -> Verdict {
-        Verdict::Progress {
-            missing: "1 of 2".into(),
-            blame,
-        }
-    }
-
-    #[test]
-    fn a_failure_counts_when_it_lasts() {
-        assert_eq!(
-            play(&[(0, failing(true), 0)]),
-            Some(End::Failed("why".into()))
-        );
-        assert_eq!(
-            play(&[(0, failing(false), 0), (4, failing(false), 0)]),
-            None
-        );
-        assert_eq!(
-            play(&[(0, failing(false), 0), (5, failing(false), 0)]),
-            Some(End::Failed("why".into()))
-        );
-        let hiccup = [
-            (0, failing(false), 0),
-            (3, progress(Blame::Rollout), 0),
-            (6, failing(false), 0),
-        ];
-        assert_eq!(play(&hiccup), None);
-    }
-
-    #[test]
-    fn the_end_of_time_blames_the_right_one() {
-        let at_end = |blame| play(&[(0, progress(blame), 0), (60, progress(blame), 0)]);
-        assert!(
-            matches!(at_end(Blame::Rollout), Some(End::Failed(text)) if text.contains("60 s: 1 of 2"))
-        );
-        assert!(matches!(
-            at_end(Blame::Node { stuck: false }),
-            Some(End::Unfinished(_))
-        ));
-        assert!(matches!(at_end(Blame::Ending), Some(End::Done(Some(_)))));
-    }
-
-    #[test]
-    fn a_crash_after_completion_is_a_failure() {
-        let done = || Verdict::Done(None);
-        assert_eq!(
-            play(&[(1, done(), 0), (11, done(), 0)]),
-            Some(End::Done(None))
-        );
-        assert_eq!(
-            play(&[(1, done(), 3), (11, done(), 3)]),
-            Some(End::Done(None)),
-            "restarts before do not count"
-        );
-        assert!(matches!(
-            play(&[(1, done(), 0), (5, done(), 1)]),
-            Some(End::Failed(_))
-        ));
-        assert!(matches!(
-            play(&[(1, done(), 0), (5, progress(Blame::Rollout), 1)]),
-            Some(End::Failed(_))
-        ));
     }
 }

@@ -1,5 +1,7 @@
 //! Nodes that are not ready, image ids, and how far a rollout has come, as cases.
 
+use std::collections::BTreeSet;
+
 use castlink_core::config::NotReadyNodes;
 use serde_json::{Value, json};
 
@@ -21,6 +23,8 @@ fn daemon_set(not_ready: NotReadyNodes, updated: i64, pods: Vec<PodView>) -> Cas
             "updatedNumberScheduled": updated, "numberAvailable": 2, "numberReady": 2}),
         pods,
         not_ready,
+        wanted: NEW.into(),
+        older: BTreeSet::new(),
     }
 }
 
@@ -51,30 +55,65 @@ fn nodes_that_are_not_ready_are_ignored_or_waited_for() {
     ]);
 }
 
-fn running(name: &str, node: &str, digest: &str) -> PodView {
+fn running(name: &str, image: &str, id: &str) -> PodView {
     PodView {
-        digests: vec![(Slot::Container("app".into()), format!("sha256:{digest}"))],
-        ..on(node, pod(name, NEW, true))
+        started_from: vec![(Slot::Container("app".into()), id.into())],
+        ..pod(name, image, true)
     }
+}
+
+/// As [`check`], where no text means that nothing may be said.
+fn told(case: &Case, word: &str, text: &str) {
+    let got = case.verdict();
+    assert!(
+        got.0 == word && got.1.contains(text) && got.1.is_empty() == text.is_empty(),
+        "wanted {word} `{text}`, got {got:?}"
+    );
 }
 
 #[test]
 fn a_tag_that_was_moved_is_told() {
-    let of = |digests: [&str; 2]| {
-        let pods = vec![
-            running("a", "good", digests[0]),
-            running("b", "good", digests[1]),
-        ];
+    let of = |ids: [&str; 2]| {
+        let pods = vec![running("a", NEW, ids[0]), running("b", NEW, ids[1])];
         deployment(json!({"replicas": 2}), complete(), pods)
     };
-    check(vec![
-        (of(["0123456789abcdef", "0123456789abcdef"]), "done", ""),
-        (
-            of(["0123456789abcdef", "fedcba9876543210"]),
-            "done",
-            "sha256:fedcba987654 on node good",
-        ),
-    ]);
+    let first = "r/app@sha256:0123456789abcdef";
+    told(&of([first, first]), "done", "");
+    told(
+        &of([first, "r/app@sha256:fedcba9876543210"]),
+        "done",
+        "sha256:fedcba987654 on node good",
+    );
+    // A copy of the same image may have come from there.
+    told(
+        &of([first, "ghcr.io/app@sha256:fedcba9876543210"]),
+        "done",
+        "",
+    );
+}
+
+/// A pod that is ready on the pinned reference is done, whatever its node calls the image;
+/// one that is ready on another reference is not, whatever its image id.
+#[test]
+fn an_image_id_is_a_note_and_the_reference_is_what_counts() {
+    let pinned = format!("{NEW}@sha256:0123456789abcdef");
+    let of = |image: &str, id: &str| {
+        let pods = vec![running("a", image, id)];
+        let mut case = deployment(json!({"replicas": 1}), complete(), pods);
+        case.wanted.clone_from(&pinned);
+        case
+    };
+    told(&of(&pinned, "r/app@sha256:0123456789abcdef"), "done", "");
+    told(
+        &of(&pinned, "ghcr.io/app@sha256:fedcba9876543210"),
+        "done",
+        "container app of pod a is pinned to sha256:0123456789ab, and its node shows ghcr.io/app@sha256:fedcba9876543210",
+    );
+    told(
+        &of(NEW, "r/app@sha256:0123456789abcdef"),
+        "progress",
+        "0 of 1 pods seen ready",
+    );
 }
 
 #[test]
@@ -110,6 +149,8 @@ fn broken_pods_of_an_ordered_stateful_set_are_pushed() {
             revision("x-2", "new", false),
         ],
         not_ready: NotReadyNodes::Ignore,
+        wanted: NEW.into(),
+        older: BTreeSet::new(),
     };
     let names = |case: &Case| {
         case.with(|look| {

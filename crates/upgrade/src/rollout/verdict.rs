@@ -5,6 +5,8 @@
 //! generation, and each pod must really run the wanted references. What a pod of the old
 //! revision suffers is not ours, and a node that is not ready is not the image's fault.
 
+use std::collections::BTreeSet;
+
 use castlink_core::config::NotReadyNodes;
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -13,7 +15,7 @@ use super::{
     cause::{self, Cause, Pulls},
     contents,
     counts::{Counts, number},
-    in_place,
+    deadline, in_place, rewritten,
     stale::Stale,
 };
 use crate::{
@@ -30,6 +32,8 @@ pub(crate) struct Look<'a> {
     pub(crate) object: Option<&'a DynamicObject>,
     /// The generation that our patch made; of a pod, what [`in_place::starts`] says.
     pub(crate) generation: i64,
+    /// The revisions that had pods before it; empty when they are not known.
+    pub(crate) older: &'a BTreeSet<String>,
     pub(crate) wanted: &'a [(Slot, String)],
     pub(crate) pulls: Pulls,
     pub(crate) not_ready: NotReadyNodes,
@@ -83,8 +87,33 @@ pub(crate) fn judge(look: &Look<'_>, stale: &Stale) -> Verdict {
     if let Some(cause) = failing(look, object, stale) {
         return Verdict::Failing(cause);
     }
-    unfinished(look, &object.data)
-        .unwrap_or_else(|| Verdict::Done(dead_note(look).or_else(|| contents::mixed(look))))
+    // On the way back it is how the old references have always been admitted.
+    let rewritten = rewritten::told(look).filter(|_| look.pulls == Pulls::Refused);
+    match (unfinished(look, &object.data), rewritten) {
+        // It runs, and what it ran before would be rewritten as well: nothing to take back.
+        (
+            None
+            | Some(Verdict::Progress {
+                blame: Blame::Ending,
+                ..
+            }),
+            Some(rewritten),
+        ) => Verdict::Overruled(rewritten),
+        (Some(verdict), _) => verdict,
+        (None, None) => Verdict::Done(notes(look)),
+    }
+}
+
+/// What is unusual about a rollout that is complete.
+fn notes(look: &Look<'_>) -> Option<String> {
+    let all = [
+        dead_note(look),
+        rewritten::told(look),
+        contents::renamed(look),
+        contents::mixed(look),
+    ];
+    let notes: Vec<String> = all.into_iter().flatten().collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 fn waiting(missing: impl Into<String>, blame: Blame) -> Verdict {
@@ -113,7 +142,7 @@ fn foreign(look: &Look<'_>, object: &DynamicObject) -> Option<String> {
 }
 
 /// Workloads that accept a new template and start nothing.
-fn standstill(kind: Kind, data: &Value) -> Option<String> {
+pub(crate) fn standstill(kind: Kind, data: &Value) -> Option<String> {
     if data.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
         return Some("paused: nothing rolls until it is resumed".into());
     }
@@ -141,17 +170,26 @@ fn failing(look: &Look<'_>, object: &DynamicObject, stale: &Stale) -> Option<Cau
         .flat_map(|pod| pod.troubles.iter().map(move |trouble| (pod, trouble)))
         // On the way back the pods' old troubles are all there is to learn.
         .filter(|(pod, trouble)| look.pulls == Pulls::Any || !stale.covers(pod, trouble))
-        .filter_map(|(pod, trouble)| cause::of_container(pod, trouble, look.nodes, look.pulls))
+        .filter_map(|(pod, trouble)| {
+            // Where admission sent a pod was nobody's plan: that pull is not waited for.
+            let pulls = match rewritten::is(look, pod) {
+                true => Pulls::Any,
+                false => look.pulls,
+            };
+            let cause = cause::of_container(pod, trouble, look.nodes, pulls)?;
+            Some(rewritten::explain(look, pod, cause))
+        })
         .max_by_key(|cause| cause.certain)
-        .or_else(|| cause::of_conditions(&object.data))
+        .or_else(|| cause::of_creation(&object.data))
+        .or_else(|| deadline::passed(look, object, stale))
 }
 
 /// A pod of the new revision. Its references tell: at least one of them is new.
 pub(super) fn is_new(look: &Look<'_>, pod: &PodView) -> bool {
-    !pod.terminating && pod.runs(look.wanted)
+    !pod.terminating && (pod.runs(look.wanted) || rewritten::is(look, pod))
 }
 
-fn on_dead_node(look: &Look<'_>, pod: &PodView) -> bool {
+pub(super) fn on_dead_node(look: &Look<'_>, pod: &PodView) -> bool {
     pod.node
         .as_ref()
         .is_some_and(|node| nodes::is_down(look.nodes, node))
@@ -170,14 +208,6 @@ fn unfinished(look: &Look<'_>, data: &Value) -> Option<Verdict> {
             [] => waiting(explained(look, missing), Blame::Rollout),
             nodes => blocked(look, &missing, nodes),
         });
-    }
-    if let Some(other) = look
-        .pods
-        .iter()
-        .filter(|pod| is_new(look, pod))
-        .find_map(|pod| contents::wrong(look, pod))
-    {
-        return Some(waiting(other, Blame::Rollout));
     }
     let ending = look
         .pods
@@ -206,8 +236,12 @@ fn blocked(look: &Look<'_>, missing: &str, nodes: &[String]) -> Verdict {
     waiting(text, Blame::Node { stuck })
 }
 
-/// The controller says it is complete; do the pods agree?
+/// The controller says it is complete; do the pods agree? On the way back it alone is asked:
+/// what its pods run is what admission makes of the old references.
 fn pods_missing(look: &Look<'_>, counts: &Counts, spared: i64) -> Option<String> {
+    if look.pulls == Pulls::Any {
+        return None;
+    }
     let ready = look
         .pods
         .iter()
@@ -222,7 +256,7 @@ fn pods_missing(look: &Look<'_>, counts: &Counts, spared: i64) -> Option<String>
     let old = look
         .pods
         .iter()
-        .find(|pod| !pod.terminating && !pod.runs(look.wanted) && !on_dead_node(look, pod));
+        .find(|pod| !pod.terminating && !is_new(look, pod) && !on_dead_node(look, pod));
     old.filter(|_| counts.goal == counts.desired)
         .map(|pod| format!("pod {} still runs the old references", pod.name))
 }
@@ -230,12 +264,9 @@ fn pods_missing(look: &Look<'_>, counts: &Counts, spared: i64) -> Option<String>
 /// Adds the first thing that keeps a new pod from being ready.
 fn explained(look: &Look<'_>, missing: String) -> String {
     let late = look.pods.iter().find(|pod| is_new(look, pod) && !pod.ready);
-    let why = late.and_then(|pod| match (pod.troubles.first(), &pod.unschedulable) {
-        (Some(trouble), _) => Some(cause::describe(pod, trouble, look.nodes)),
-        (None, Some(message)) => Some(format!("pod {} cannot be scheduled: {message}", pod.name)),
-        (None, None) => None,
-    });
-    why.map_or(missing.clone(), |why| format!("{missing}; {why}"))
+    let why = late.and_then(|pod| cause::of_pod(pod, look.nodes));
+    let parts = [Some(missing), why, rewritten::told(look)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn dead_nodes(look: &Look<'_>) -> Vec<String> {
@@ -282,6 +313,7 @@ pub(crate) fn pending(workload: &Workload, pods: &[&PodView], nodes: &Nodes) -> 
         id: &workload.id,
         object: Some(&workload.object),
         generation,
+        older: &BTreeSet::new(),
         wanted: &wanted,
         pulls: Pulls::Refused,
         not_ready: NotReadyNodes::Ignore,

@@ -3,7 +3,7 @@
 //! does not depend on the number of workloads.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -53,10 +53,19 @@ struct State {
 #[derive(Debug, Clone)]
 pub(crate) struct Goal {
     pub(crate) id: Id,
-    pub(crate) generation: i64,
+    pub(crate) since: Baseline,
     pub(crate) wanted: Vec<(Slot, String)>,
     pub(crate) pulls: Pulls,
     pub(crate) not_ready: NotReadyNodes,
+}
+
+/// How a workload was when our change was made.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Baseline {
+    /// The generation with the change in it.
+    pub(crate) generation: i64,
+    /// The revisions that had pods before; none known where we made no change.
+    pub(crate) revisions: BTreeSet<String>,
 }
 
 impl World {
@@ -118,7 +127,8 @@ impl World {
         see(&Look {
             id: &goal.id,
             object: state.objects.get(&goal.id),
-            generation: goal.generation,
+            generation: goal.since.generation,
+            older: &goal.since.revisions,
             wanted: &goal.wanted,
             pulls: goal.pulls,
             not_ready: goal.not_ready,

@@ -15,7 +15,7 @@ use castlink_core::{
     record::{HelmValue, Record},
 };
 
-use crate::{args::ValuesArgs, charts::CHARTS, mapping::Mapping, session::Session};
+use crate::{args::ValuesArgs, charts::CHARTS, session::Session};
 use advice::{Advice, advise};
 
 /// Prints the values. Exit 4 when an image has no known target.

@@ -18,7 +18,7 @@ impl Container {
         ContainerStatus {
             name: self.wanted.name.clone(),
             image: self.wanted.image.clone(),
-            image_id: self.image_id.clone(),
+            image_id: self.shown_id(faults),
             container_id: (self.starts > 0).then(|| self.container_id()),
             ready: self.is_ready(now, faults),
             started: Some(running),
@@ -30,6 +30,13 @@ impl Container {
             }),
             ..ContainerStatus::default()
         }
+    }
+
+    /// Nothing before it is pulled.
+    fn shown_id(&self, faults: &Faults) -> String {
+        let other = faults.other_id(&self.wanted.image);
+        let other = other.filter(|_| !self.image_id.is_empty());
+        other.unwrap_or(&self.image_id).to_owned()
     }
 
     fn is_ready(&self, now: Now, faults: &Faults) -> bool {
