@@ -1,5 +1,12 @@
 //! Where references lead, as cases.
 
+use castlink_core::{
+    Exit,
+    config::Config,
+    input::Input,
+    record::{Record, Summary},
+};
+
 use super::*;
 
 const ECR: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
