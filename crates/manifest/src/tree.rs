@@ -115,6 +115,7 @@ impl<'a> Tree<'a> {
     /// the lines behind its header. A collection begins with its bracket or its first key;
     /// where a list in block style begins is not to be relied on.
     #[must_use]
+    #[inline]
     pub fn span(&self, id: Id) -> Range<usize> {
         let node = &self.nodes[id];
         node.start as usize..node.end as usize
@@ -122,6 +123,7 @@ impl<'a> Tree<'a> {
 
     /// The value `id`.
     #[must_use]
+    #[inline]
     pub fn value(&self, id: Id) -> Value<'_> {
         let node = &self.nodes[id];
         let scalar = |style, binary| Value::Scalar {
@@ -140,6 +142,7 @@ impl<'a> Tree<'a> {
 
     /// The value `id`, to look around from.
     #[must_use]
+    #[inline]
     pub fn cursor(&self, id: Id) -> Cursor<'_, 'a> {
         Cursor { tree: self, id }
     }
@@ -156,6 +159,7 @@ impl<'a> Tree<'a> {
         below.filter(has).collect()
     }
 
+    #[inline]
     fn is_map(&self, id: Id) -> bool {
         matches!(self.nodes[id].shape, Shape::Map { .. })
     }
@@ -174,6 +178,7 @@ impl<'a> Tree<'a> {
 
     /// What an alias stands for; any other value itself.
     #[must_use]
+    #[inline]
     pub fn resolve(&self, id: Id) -> Id {
         match self.nodes[id].shape {
             Shape::Alias => self.nodes[id].other as usize,
@@ -182,6 +187,7 @@ impl<'a> Tree<'a> {
     }
 
     /// The pairs of a map, behind an alias too; none of anything else.
+    #[inline]
     pub fn pairs(&self, id: Id) -> impl Iterator<Item = (Id, Id)> + Clone + '_ {
         let id = self.resolve(id);
         let mut children = self.children(id, self.is_map(id));
@@ -189,12 +195,14 @@ impl<'a> Tree<'a> {
     }
 
     /// The entries of a list, behind an alias too; none of anything else.
+    #[inline]
     pub fn items(&self, id: Id) -> impl Iterator<Item = Id> + Clone + '_ {
         let id = self.resolve(id);
         let is_list = matches!(self.nodes[id].shape, Shape::List { .. });
         self.children(id, is_list)
     }
 
+    #[inline]
     fn children(&self, id: Id, any: bool) -> impl Iterator<Item = Id> + Clone + '_ {
         let end = if any { self.nodes[id].next as usize } else { 0 };
         let mut at = id + 1;
@@ -209,6 +217,7 @@ impl<'a> Tree<'a> {
 
     /// The text of a scalar; none for null, for what is not text, and for collections.
     #[must_use]
+    #[inline]
     pub fn text(&self, id: Id) -> Option<&str> {
         let node = &self.nodes[self.resolve(id)];
         let Shape::Scalar(style) = node.shape else {
@@ -219,6 +228,7 @@ impl<'a> Tree<'a> {
     }
 
     /// What a scalar reads.
+    #[inline]
     fn written(&self, node: &Node, style: Style) -> &str {
         match self.texts.get(node.other as usize) {
             Some(text) => text,
@@ -245,6 +255,7 @@ impl<'a> Tree<'a> {
     }
 
     /// What is written in the map `id` under `key`.
+    #[inline]
     fn own<'k>(&self, id: Id, key: &'k str) -> impl Iterator<Item = Id> + use<'_, 'a, 'k> {
         let is = move |(name, _): &(Id, Id)| self.text(*name) == Some(key);
         self.pairs(id).filter(is).map(|(_, value)| value)
@@ -281,6 +292,7 @@ impl<'a> Tree<'a> {
 }
 
 /// The text of a scalar at `span` that is written as it reads.
+#[inline]
 fn inner(source: &str, span: Range<usize>, style: Style) -> &str {
     match style {
         Style::Plain | Style::Block => &source[span],
@@ -289,6 +301,7 @@ fn inner(source: &str, span: Range<usize>, style: Style) -> &str {
 }
 
 /// Null, as Kubernetes' reader understands it.
+#[inline]
 fn is_null(text: &str) -> bool {
     matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
@@ -324,6 +337,7 @@ impl<F: Fn(Id) -> bool> Ways<'_, '_, F> {
 
 impl<'t, 'a> Cursor<'t, 'a> {
     /// The value that is written, behind an alias.
+    #[inline]
     pub fn id(self) -> Id {
         self.tree.resolve(self.id)
     }
@@ -331,6 +345,7 @@ impl<'t, 'a> Cursor<'t, 'a> {
     /// What stands under `key`: more than one value when the key is written more than once,
     /// or merged in from elsewhere. What is written here counts more than what is merged in,
     /// and comes last; the last one is the one that counts.
+    #[inline]
     pub fn under<'k>(self, key: &'k str) -> impl Iterator<Item = Self> + use<'t, 'a, 'k> {
         let mut merged = Vec::new();
         self.tree.merged(self.id, key, 0, &mut merged);
@@ -340,6 +355,7 @@ impl<'t, 'a> Cursor<'t, 'a> {
     }
 
     /// The entries of a list.
+    #[inline]
     pub fn items(self) -> impl Iterator<Item = Self> + use<'t, 'a> {
         let items = self.tree.items(self.id);
         items.map(move |id| self.tree.cursor(id))
@@ -347,6 +363,7 @@ impl<'t, 'a> Cursor<'t, 'a> {
 
     /// The text of a scalar; none for null and for collections.
     #[must_use]
+    #[inline]
     pub fn text(self) -> Option<&'t str> {
         self.tree.text(self.id)
     }
