@@ -10,6 +10,9 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, ensure};
 use castlink_tests::process::binary;
 
+#[path = "cli/signals.rs"]
+mod signals;
+
 const BINARIES: [(&str, &[&str]); 5] = [
     ("castlink", &["run", "config", "exit-codes"]),
     (

@@ -72,7 +72,7 @@ fn manifests_in_configmaps_are_listed_when_asked_for() -> Result<()> {
         "outer:1".to_owned(),
         vec!["stdin document 1 Pod/p container c0".to_owned()],
     );
-    assert_eq!(sources(&[])?, [outer.clone()]);
+    assert_eq!(sources(&[])?, std::slice::from_ref(&outer));
     let user = "stdin document 2 ConfigMap/m pod.yaml, Pod/q container c".to_owned();
     assert_eq!(
         sources(&["--configmaps"])?,

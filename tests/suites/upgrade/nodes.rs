@@ -36,7 +36,6 @@ async fn start() -> Result<Stack> {
     let intel = seed::Options {
         platforms: vec!["linux/amd64".into()],
         scale: 0.1,
-        ..Default::default()
     };
     mirrored(&stack, &[GOOD, NEXT]).await?;
     mirror(&stack.aws, &[SINGLE], intel).await?;
