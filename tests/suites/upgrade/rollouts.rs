@@ -220,7 +220,7 @@ async fn images_lists_every_place_with_its_users() -> Result<()> {
 /// the reference. With one, it is told.
 #[tokio::test]
 async fn an_image_that_its_node_knows_by_another_digest_stays() -> Result<()> {
-    let scene = Scene::new("renamed").await?;
+    let scene = Scene::new("known").await?;
     let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
     let image = "ghcr.io/castlink/renamed:v1";
     let real = harness::mirrored(scene.stack, &[image])
