@@ -12,7 +12,7 @@ use kube::api::{Patch, PatchParams};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{CRASHES, GOOD, NEXT, NOWHERE, SLOW, SOON, Scene, first_image, ready};
+use crate::harness::{GOOD, NEXT, NOWHERE, SLOW, SOON, Scene, first_image, ready};
 
 /// `apply -` with one record, through the gate that `kubeconfig` leads to.
 fn apply(scene: &Scene, kubeconfig: &str, from: &str, to: &str) -> Result<Product> {
@@ -238,11 +238,11 @@ async fn a_signal_while_a_failure_is_taken_back_leaves_a_rollback_to_do() -> Res
             .after(1)
             .times(1),
     );
-    let run = apply(&scene, &kubeconfig, GOOD, CRASHES)?;
+    let run = apply(&scene, &kubeconfig, GOOD, NOWHERE)?;
     interrupt(&gate, run, Signal::INT).await?.expect_code(130)?;
     assert_eq!(
         scene.image("Deployment", "web").await?,
-        scene.target(CRASHES)
+        scene.target(NOWHERE)
     );
     let back = ["rollback", "last", "--soak", "0s"];
     scene.upgrade(&back)?.run().await?.expect_code(0)?;
