@@ -64,8 +64,9 @@ fn missing(scanners: &ImageRef, started: &str, mapping: &Mapping) -> Option<(Str
         Target::Mirrored { to, .. } | Target::Planned { to } => {
             (without_digest(&to) != started).then(|| (format!("but it was mirrored to {to}"), true))
         }
+        // A step from one private name to another: nothing is known about the new one's.
         Target::Private => {
-            (scanners.literal() != started).then(|| (format!("but it is {scanners}"), true))
+            (scanners.literal() != started).then(|| (format!("but it is {scanners}"), false))
         }
         Target::Failed { reason } => Some((format!("which is not there: {reason}"), true)),
         Target::Unknown => Some((
@@ -140,6 +141,13 @@ mod tests {
                 _ => panic!("{records:?}: {got:?}"),
             }
         }
+        let step = |tag: &str| at("", CONTROLLER).replace(":v1", tag);
+        let private = mapping(&[(&step(":v1"), step(":v2"), "present")]);
+        let found = trouble(&step(":v1"), &step(":v2"), &private).unwrap();
+        assert!(
+            !found.certain,
+            "another version of private images: {found:?}"
+        );
         let other = "ghcr.io/castai/kvisor/kvisor-agent:v1";
         let mapping = mapping(&[controller("")]);
         assert_eq!(trouble(other, &at("", other), &mapping), None);
