@@ -32,7 +32,7 @@ pub(crate) fn plan(source: &str, tree: &Tree<'_>, id: Id, rules: &Rules) -> Foun
     let Value::Scalar { text, style, .. } = tree.value(id) else {
         return Found::default();
     };
-    if !text.contains("image") || !is_manifests(text) {
+    if !text.contains("image") || manifests(text).is_none() {
         return Found::default();
     }
     let piece = Piece {
@@ -76,22 +76,19 @@ fn unreachable(at: usize, findings: Vec<Finding>) -> Found {
     }
 }
 
-/// True when `text`, a value of a ConfigMap, holds objects and nothing else.
+/// The documents of `text`, a value of a ConfigMap; none where it holds anything but objects.
 #[must_use]
-pub fn is_manifests(text: &str) -> bool {
+pub fn manifests(text: &str) -> Option<Vec<Tree<'_>>> {
+    let mut trees = Vec::new();
     let mut objects = 0;
     for part in parts(text) {
-        let Ok(tree) = manifest::parse(text, &part) else {
-            return false;
-        };
+        let tree = manifest::parse(text, &part).ok()?;
         for root in tree.roots() {
-            match object::objects(&tree, *root) {
-                Ok(found) => objects += found.len(),
-                Err(_) => return false,
-            }
+            objects += object::objects(&tree, *root).ok()?.len();
         }
+        trees.push(tree);
     }
-    objects > 0
+    (objects > 0).then_some(trees)
 }
 
 /// For each byte of `text`, and its end, the byte of `source` it is read from; none when

@@ -111,14 +111,11 @@ impl Found<'_> {
             wrong(piece, &Mistake { at, why })
         })?;
         for object in &objects {
-            self.object(
-                tree,
-                object,
-                &format!("{} document {} {object}", spot.name, spot.document),
-            );
-            self.component(tree, object, spot);
+            let name = format!("{} document {} {object}", spot.name, spot.document);
+            self.object(tree, object, &name);
+            self.component(tree, object, &name);
             if self.configmaps && object.kind == "ConfigMap" {
-                self.configmap(tree, object, spot);
+                self.configmap(tree, object, &name);
             }
         }
         Ok(())
@@ -133,7 +130,7 @@ impl Found<'_> {
     }
 
     /// Values that are manifests themselves; any other text is nobody's business.
-    fn configmap(&mut self, tree: &Tree<'_>, object: &Object<'_, '_>, spot: &Spot<'_>) {
+    fn configmap(&mut self, tree: &Tree<'_>, object: &Object<'_, '_>, name: &str) {
         let pairs = object
             .root
             .under("data")
@@ -143,36 +140,26 @@ impl Found<'_> {
             let (Some(key), Some(text)) = texts else {
                 continue;
             };
-            if !embedded::is_manifests(text) {
-                continue;
-            }
-            let name = format!("{} document {} {object} {key}", spot.name, spot.document);
-            for part in parts(text) {
-                self.inner(text, &part, &name);
+            let trees = embedded::manifests(text).unwrap_or_default();
+            for tree in &trees {
+                self.inner(tree, &format!("{name} {key}"));
             }
         }
     }
 
-    fn inner(&mut self, text: &str, part: &Part, name: &str) {
-        let Ok(tree) = manifest::parse(text, part) else {
-            return;
-        };
+    fn inner(&mut self, tree: &Tree<'_>, name: &str) {
         for root in tree.roots() {
-            for object in object::objects(&tree, *root).into_iter().flatten() {
-                self.object(&tree, &object, &format!("{name}, {object}"));
+            for object in object::objects(tree, *root).into_iter().flatten() {
+                self.object(tree, &object, &format!("{name}, {object}"));
             }
         }
     }
 
     /// What the operator renders a chart with.
-    fn component(&mut self, tree: &Tree<'_>, object: &Object<'_, '_>, spot: &Spot<'_>) {
+    fn component(&mut self, tree: &Tree<'_>, object: &Object<'_, '_>, name: &str) {
         for root in object.component_values() {
             for setting in values::settings(tree, root.id()) {
-                let user = format!(
-                    "{} document {} {object} values {}",
-                    spot.name, spot.document, setting.path
-                );
-                self.set(&setting, &user);
+                self.set(&setting, &format!("{name} values {}", setting.path));
             }
         }
     }
