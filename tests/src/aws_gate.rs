@@ -135,9 +135,7 @@ impl AwsGate {
     /// there is no such endpoint.
     #[must_use]
     pub fn decide(&self, endpoint: &str, accept: bool) -> bool {
-        self.gate
-            .ec2
-            .decide(endpoint, accept, &self.gate.shared.panel.get())
+        self.gate.ec2.decide(endpoint, accept)
     }
 }
 

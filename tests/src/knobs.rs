@@ -17,8 +17,10 @@ pub struct Knobs {
     pub endpoint_pending_ms: u64,
     /// How long a modification is under way, in milliseconds.
     pub endpoint_modify_ms: u64,
-    /// How long an endpoint is `deleting`, and then listed as `deleted`, in milliseconds.
+    /// How long an endpoint is `deleting`, in milliseconds.
     pub endpoint_delete_ms: u64,
+    /// How long it is then still listed as `deleted`, in milliseconds.
+    pub endpoint_listed_ms: u64,
     /// How many Describe calls do not know a new endpoint yet.
     pub endpoint_lag: u32,
     /// How many DescribeSubnets calls do not show a tag that was just set.
@@ -77,6 +79,7 @@ impl Default for Knobs {
             endpoint_pending_ms: 2_000,
             endpoint_modify_ms: 500,
             endpoint_delete_ms: 1_000,
+            endpoint_listed_ms: 1_000,
             endpoint_lag: 0,
             tag_lag: 0,
             shared_subnets: BTreeMap::new(),
@@ -118,6 +121,12 @@ impl Knobs {
     #[must_use]
     pub fn deleting(&self) -> Duration {
         Duration::from_millis(self.endpoint_delete_ms)
+    }
+
+    /// [`Self::endpoint_listed_ms`] as a duration.
+    #[must_use]
+    pub fn listed(&self) -> Duration {
+        Duration::from_millis(self.endpoint_listed_ms)
     }
 }
 

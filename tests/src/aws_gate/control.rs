@@ -77,13 +77,12 @@ async fn decide(
     State(gate): State<Arc<Gate>>,
     Path((id, verdict)): Path<(String, String)>,
 ) -> Response {
-    let knobs = gate.shared.panel.get();
     let accept = match verdict.as_str() {
         "accept" => true,
         "reject" => false,
         _ => return respond(StatusCode::NOT_FOUND, "text/plain", "accept or reject"),
     };
-    match gate.ec2.decide(&id, accept, &knobs) {
+    match gate.ec2.decide(&id, accept) {
         true => json_answer(&verdict),
         false => respond(
             StatusCode::NOT_FOUND,

@@ -46,9 +46,7 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
 
 fn write(call: &Call<'_>, endpoint: &Endpoint) -> String {
     Xml::answer("CreateVpcEndpoint", |xml| {
-        xml.node("vpcEndpoint", |xml| {
-            endpoint.write(call.account, call.now, xml)
-        });
+        xml.node("vpcEndpoint", |xml| endpoint.write(call, xml));
         if let Some(token) = call.params.get("ClientToken") {
             xml.leaf("clientToken", token);
         }
@@ -259,8 +257,7 @@ fn check_free(
     if order.private_dns {
         check_name_free(call, &order.vpc, &order.service, None, endpoints)?;
     }
-    let counted =
-        |one: &&Endpoint| one.vpc == order.vpc && !one.service.gateway && one.holds(call.now);
+    let counted = |one: &&Endpoint| one.vpc == order.vpc && !one.service.gateway && one.holds(call);
     if !order.service.gateway
         && endpoints.values().filter(counted).count() >= call.knobs.endpoint_limit
     {
@@ -283,7 +280,7 @@ pub(super) fn check_name_free(
     let rival = |one: &&Endpoint| {
         one.private_dns
             && one.vpc == vpc
-            && one.holds(call.now)
+            && one.holds(call)
             && Some(one.id.as_str()) != but
             && one.service.private_name == service.private_name
     };
@@ -301,8 +298,8 @@ fn enter(call: &Call<'_>, order: Order, count: usize) -> Endpoint {
     let seed = format!("{created}/{count}/{}/{}", order.vpc, order.service.name);
     let phase = match (order.service.acceptance_required, order.service.gateway) {
         (true, _) => Phase::AwaitingAcceptance,
-        (false, true) => Phase::Pending(call.now),
-        (false, false) => Phase::Pending(call.now + call.knobs.pending()),
+        (false, true) => Phase::Settled,
+        (false, false) => Phase::Pending(call.now),
     };
     Endpoint {
         id: format!("vpce-{}", super::invented_id(&seed)),

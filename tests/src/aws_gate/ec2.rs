@@ -52,13 +52,13 @@ impl Ec2 {
     }
 
     /// The provider's side: accepts or rejects a connection that waits for it.
-    pub(super) fn decide(&self, id: &str, accept: bool, knobs: &Knobs) -> bool {
+    pub(super) fn decide(&self, id: &str, accept: bool) -> bool {
         let mut endpoints = self.endpoints();
         let Some(endpoint) = endpoints.get_mut(id) else {
             return false;
         };
         endpoint.phase = match accept {
-            true => Phase::Pending(Instant::now() + knobs.pending()),
+            true => Phase::Pending(Instant::now()),
             false => Phase::Rejected,
         };
         true
@@ -132,7 +132,7 @@ fn describe(call: &Call<'_>) -> Answer {
     for id in &ids {
         let known = endpoints
             .get_mut(id)
-            .filter(|endpoint| endpoint.state(call.now).is_some());
+            .filter(|endpoint| endpoint.state(call).is_some());
         let endpoint = known.ok_or_else(|| no_endpoint(id))?;
         if endpoint.unseen > 0 {
             endpoint.unseen -= 1;
@@ -141,11 +141,11 @@ fn describe(call: &Call<'_>) -> Answer {
     }
     let wanted = |endpoint: &&Endpoint| {
         endpoint.region == call.region
-            && endpoint.state(call.now).is_some()
+            && endpoint.state(call).is_some()
             && (ids.is_empty() || ids.contains(&endpoint.id))
             && filters
                 .iter()
-                .all(|(name, values)| endpoint.passes(name, values, call.now))
+                .all(|(name, values)| endpoint.passes(name, values, call))
     };
     let found: Vec<_> = endpoints
         .values()
@@ -155,7 +155,7 @@ fn describe(call: &Call<'_>) -> Answer {
     let (page, next) = page(call, &found)?;
     let answer = Xml::answer("DescribeVpcEndpoints", |xml| {
         xml.items("vpcEndpointSet", page, |xml, endpoint| {
-            endpoint.write(call.account, call.now, xml);
+            endpoint.write(call, xml);
         });
         if let Some(next) = next {
             xml.leaf("nextToken", next);
@@ -190,13 +190,13 @@ fn delete(call: &Call<'_>) -> Answer {
     for id in call.params.list("VpcEndpointId") {
         let known = endpoints
             .get_mut(&id)
-            .filter(|endpoint| endpoint.state(call.now).is_some());
+            .filter(|endpoint| endpoint.state(call).is_some());
         match known {
             Some(endpoint) if knobs::names(&call.knobs.kept_services, &endpoint.service.name) => {
                 let message = format!("The Vpc Endpoint '{id}' is managed by another service");
                 refused.push((id, "OperationNotPermitted", message));
             }
-            Some(endpoint) => endpoint.delete(call.now, call.knobs),
+            Some(endpoint) => endpoint.delete(call),
             None => {
                 let message = no_endpoint(&id).message;
                 refused.push((id, "InvalidVpcEndpoint.NotFound", message));
@@ -290,7 +290,7 @@ fn in_use(call: &Call<'_>) -> Answer {
         .unwrap_or_default();
     let endpoints = call.ec2.endpoints();
     let uses = |endpoint: &&Endpoint| {
-        endpoint.holds(call.now)
+        endpoint.holds(call)
             && (endpoint.groups.iter().any(|group| group.id == target)
                 || endpoint.subnets.iter().any(|subnet| subnet.id == target))
     };

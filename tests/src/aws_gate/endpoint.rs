@@ -1,27 +1,30 @@
 //! VPC endpoints as EC2 keeps them: what they are, what state they are in at a moment, and
-//! how they are written. Time passes by itself: a state is computed, never advanced.
+//! how they are written. Time passes by itself: a state is computed, never advanced, and by
+//! the knobs of the moment, so that a test ends a wait by turning one.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::ec2::Call;
 use super::query::Xml;
 use super::services::Service;
 use super::upstream::{Group, Subnet};
-use crate::knobs::Knobs;
 
 /// Where an endpoint stands, apart from what time adds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Phase {
     /// The provider has to accept the connection.
     AwaitingAcceptance,
-    /// Becomes available (or failed) at that moment.
+    /// Asked for at that moment; becomes available (or failed).
     Pending(Instant),
+    /// Available from the first.
+    Settled,
     /// The provider has turned it down.
     Rejected,
-    /// Becomes deleted at the first moment and unknown at the second.
-    Deleting(Instant, Instant),
+    /// Asked to go at that moment; becomes deleted, and later unknown.
+    Deleting(Instant),
 }
 
 /// One endpoint.
@@ -39,7 +42,7 @@ pub(super) struct Endpoint {
     pub(super) tags: BTreeMap<String, String>,
     pub(super) created: Timestamp,
     pub(super) phase: Phase,
-    /// A modification is under way until then.
+    /// The last modification began then.
     pub(super) modifying: Option<Instant>,
     /// How many more Describe calls by id do not know it.
     pub(super) unseen: u32,
@@ -47,42 +50,45 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// The state's name on the wire, or nothing when the endpoint is gone.
-    pub(super) fn state(&self, now: Instant) -> Option<&'static str> {
+    pub(super) fn state(&self, call: &Call<'_>) -> Option<&'static str> {
+        let knobs = call.knobs;
+        let passed = |since: Instant, span: Duration| call.now >= since + span;
         match self.phase {
-            Phase::Deleting(_, gone) if now >= gone => None,
-            Phase::Deleting(deleted, _) if now >= deleted => Some("deleted"),
-            Phase::Deleting(..) => Some("deleting"),
+            Phase::Deleting(since) if !passed(since, knobs.deleting()) => Some("deleting"),
+            Phase::Deleting(since) => {
+                (!passed(since, knobs.deleting() + knobs.listed())).then_some("deleted")
+            }
             Phase::AwaitingAcceptance => Some("pendingAcceptance"),
             Phase::Rejected => Some("rejected"),
-            Phase::Pending(until) if now < until => Some("pending"),
+            Phase::Pending(since) if !passed(since, knobs.pending()) => Some("pending"),
             Phase::Pending(_) if self.service.failing => Some("failed"),
-            Phase::Pending(_) if self.under_modification(now) => Some("pending"),
-            Phase::Pending(_) => Some("available"),
+            Phase::Pending(_) | Phase::Settled if self.under_modification(call) => Some("pending"),
+            Phase::Pending(_) | Phase::Settled => Some("available"),
         }
     }
 
-    pub(super) fn under_modification(&self, now: Instant) -> bool {
-        self.modifying.is_some_and(|until| now < until)
+    pub(super) fn under_modification(&self, call: &Call<'_>) -> bool {
+        self.modifying
+            .is_some_and(|since| call.now < since + call.knobs.modifying())
     }
 
     /// Whether it still holds its subnets, security groups and private name.
-    pub(super) fn holds(&self, now: Instant) -> bool {
+    pub(super) fn holds(&self, call: &Call<'_>) -> bool {
         !matches!(
-            self.state(now),
+            self.state(call),
             None | Some("deleted" | "rejected" | "failed")
         )
     }
 
     /// Starts the deletion; nothing more when it has been started already.
-    pub(super) fn delete(&mut self, now: Instant, knobs: &Knobs) {
-        if !matches!(self.phase, Phase::Deleting(..)) {
-            let deleted = now + knobs.deleting();
-            self.phase = Phase::Deleting(deleted, deleted + knobs.deleting());
+    pub(super) fn delete(&mut self, call: &Call<'_>) {
+        if !matches!(self.phase, Phase::Deleting(_)) {
+            self.phase = Phase::Deleting(call.now);
         }
     }
 
     /// Writes what DescribeVpcEndpoints says about it.
-    pub(super) fn write(&self, account: &str, now: Instant, xml: &mut Xml) {
+    pub(super) fn write(&self, call: &Call<'_>, xml: &mut Xml) {
         let kind = if self.service.gateway {
             "Gateway"
         } else {
@@ -93,7 +99,7 @@ impl Endpoint {
         xml.leaf("vpcId", &self.vpc);
         xml.leaf("serviceName", &self.service.name);
         xml.leaf("serviceRegion", &self.service.region);
-        xml.leaf("state", self.state(now).unwrap_or("deleted"));
+        xml.leaf("state", self.state(call).unwrap_or("deleted"));
         xml.texts("routeTableIdSet", &self.route_tables);
         xml.texts("subnetIdSet", self.subnets.iter().map(|subnet| &subnet.id));
         xml.items("groupSet", &self.groups, |xml, group| {
@@ -118,8 +124,8 @@ impl Endpoint {
             xml.leaf("key", key);
             xml.leaf("value", value);
         });
-        xml.leaf("ownerId", account);
-        if self.state(now) == Some("failed") {
+        xml.leaf("ownerId", call.account);
+        if self.state(call) == Some("failed") {
             xml.node("lastError", |xml| {
                 xml.leaf("code", "InternalError");
                 xml.leaf("message", "the endpoint could not be provisioned");
@@ -159,13 +165,13 @@ impl Endpoint {
     }
 
     /// Whether it passes a filter of DescribeVpcEndpoints (wildcards as in EC2).
-    pub(super) fn passes(&self, name: &str, values: &[String], now: Instant) -> bool {
+    pub(super) fn passes(&self, name: &str, values: &[String], call: &Call<'_>) -> bool {
         let any = |text: &str| values.iter().any(|pattern| matches(pattern, text));
         match name {
             "vpc-id" => any(&self.vpc),
             "service-name" => any(&self.service.name),
             "vpc-endpoint-id" => any(&self.id),
-            "vpc-endpoint-state" => any(self.state(now).unwrap_or_default()),
+            "vpc-endpoint-state" => any(self.state(call).unwrap_or_default()),
             "vpc-endpoint-type" => any(if self.service.gateway {
                 "Gateway"
             } else {

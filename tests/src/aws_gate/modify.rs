@@ -20,7 +20,7 @@ pub(super) async fn modify(call: &Call<'_>) -> Answer {
         .unwrap_or(before.private_dns);
     let enabling = private_dns && !before.private_dns;
     if enabling {
-        let accepted = before.state(call.now) != Some("pendingAcceptance");
+        let accepted = before.state(call) != Some("pendingAcceptance");
         check_private_dns(call, &before.vpc, &before.service, accepted).await?;
     }
     call.dry_run()?;
@@ -44,7 +44,7 @@ pub(super) async fn modify(call: &Call<'_>) -> Answer {
     endpoint
         .route_tables
         .retain(|table| !removed.contains(table));
-    endpoint.modifying = Some(call.now + call.knobs.modifying());
+    endpoint.modifying = Some(call.now);
     Ok(Some(Xml::answer("ModifyVpcEndpoint", |xml| {
         xml.leaf("return", true)
     })))
@@ -52,16 +52,14 @@ pub(super) async fn modify(call: &Call<'_>) -> Answer {
 
 fn current(call: &Call<'_>, id: &str) -> Result<Endpoint, ApiError> {
     let endpoints = call.ec2.endpoints();
-    let endpoint = endpoints
-        .get(id)
-        .filter(|endpoint| endpoint.holds(call.now));
+    let endpoint = endpoints.get(id).filter(|endpoint| endpoint.holds(call));
     let endpoint = endpoint.ok_or_else(|| no_endpoint(id))?;
     refuse_overlap(call, endpoint)?;
     Ok(endpoint.clone())
 }
 
 fn refuse_overlap(call: &Call<'_>, endpoint: &Endpoint) -> Result<(), ApiError> {
-    match endpoint.under_modification(call.now) {
+    match endpoint.under_modification(call) {
         true => {
             let message = "VpcEndpoint modify operation in progress";
             Err(ApiError::bad("OperationInProgress", message))

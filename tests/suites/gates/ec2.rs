@@ -11,6 +11,8 @@ use crate::harness::{Answer, Gates, with_gates};
 
 pub(crate) const REST: &str = "com.amazonaws.vpce.us-east-1.vpce-svc-0f648001d494b9a46";
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Longer than any test: what it holds up waits until the test turns the knob.
+pub(crate) const NEVER_MS: u64 = 600_000;
 
 /// A VPC with a subnet in each of several zones, and a security group.
 pub(crate) struct Network {
@@ -75,6 +77,11 @@ impl Gates {
             .await
     }
 
+    /// Changes the knobs while the emulator runs.
+    pub(crate) fn turn(&self, change: impl FnOnce(&mut Knobs)) {
+        self.shared.panel.set(change);
+    }
+
     pub(crate) async fn reaches(&self, id: &str, state: &str) -> Answer {
         let what = format!("{id} is {state}");
         let looked = wait_until(&what, DEADLINE, async || {
@@ -95,6 +102,7 @@ pub(crate) fn quick() -> Knobs {
         endpoint_pending_ms: 200,
         endpoint_modify_ms: 200,
         endpoint_delete_ms: 200,
+        endpoint_listed_ms: NEVER_MS,
         ..Knobs::default()
     }
 }
@@ -128,6 +136,7 @@ fn an_endpoint_lives_from_pending_to_gone() {
             gates.ec2("DeleteSecurityGroup", &group).await.code(),
             "DependencyViolation"
         );
+        gates.turn(|knobs| knobs.endpoint_delete_ms = NEVER_MS);
         let both = [
             ("VpcEndpointId.1", id.as_str()),
             ("VpcEndpointId.2", "vpce-0"),
@@ -140,14 +149,16 @@ fn an_endpoint_lives_from_pending_to_gone() {
             gates.ec2("DeleteSecurityGroup", &group).await.code(),
             "DependencyViolation"
         );
-        gates.reaches(&id, "deleted").await;
-        assert_eq!(gates.ec2("DeleteSecurityGroup", &group).await.status, 200);
-        let gone = wait_until("the endpoint is gone", DEADLINE, async || {
-            let answer = gates.state(&id).await;
-            ensure!(answer.status == 400, "{}", answer.text);
-            Ok(answer)
+        assert_eq!(gates.state(&id).await.one("state"), "deleting");
+        gates.turn(|knobs| {
+            knobs.endpoint_delete_ms = 0;
+            knobs.endpoint_listed_ms = NEVER_MS;
         });
-        assert_eq!(gone.await.unwrap().code(), "InvalidVpcEndpointId.NotFound");
+        assert_eq!(gates.state(&id).await.one("state"), "deleted");
+        assert_eq!(gates.ec2("DeleteSecurityGroup", &group).await.status, 200);
+        gates.turn(|knobs| knobs.endpoint_listed_ms = 0);
+        let gone = gates.state(&id).await;
+        assert_eq!(gone.code(), "InvalidVpcEndpointId.NotFound");
     });
 }
 
@@ -198,6 +209,7 @@ fn modifications_are_deltas_and_come_one_at_a_time() {
         let network = gates.network().await;
         let id = gates.endpoint(&network, &[]).await.one("vpcEndpointId");
         gates.reaches(&id, "available").await;
+        gates.turn(|knobs| knobs.endpoint_modify_ms = NEVER_MS);
         let add = |subnet: usize| {
             [
                 ("VpcEndpointId", id.as_str()),
@@ -212,6 +224,7 @@ fn modifications_are_deltas_and_come_one_at_a_time() {
             gates.ec2("ModifyVpcEndpoint", &add(2)).await.code(),
             "OperationInProgress"
         );
+        gates.turn(|knobs| knobs.endpoint_modify_ms = 0);
         let after = gates.reaches(&id, "available").await;
         assert!(after.text.contains(&network.subnets[1]));
         assert_eq!(

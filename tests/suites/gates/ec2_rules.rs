@@ -4,7 +4,7 @@ use castlink_tests::knobs::Knobs;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::ec2::{REST, quick};
+use crate::ec2::{NEVER_MS, REST, quick};
 use crate::harness::with_gates;
 
 const GRPC: &str = "com.amazonaws.vpce.us-east-1.vpce-svc-05e9e206a737781a7";
@@ -150,6 +150,7 @@ fn a_private_name_belongs_to_one_endpoint_of_a_vpc() {
                 .text
                 .contains("conflicting DNS domain")
         );
+        gates.turn(|knobs| knobs.endpoint_delete_ms = NEVER_MS);
         gates
             .ec2("DeleteVpcEndpoints", &[("VpcEndpointId.1", &id)])
             .await;
@@ -160,7 +161,8 @@ fn a_private_name_belongs_to_one_endpoint_of_a_vpc() {
                 .text
                 .contains("conflicting DNS domain")
         );
-        gates.reaches(&id, "deleted").await;
+        gates.turn(|knobs| knobs.endpoint_delete_ms = 0);
+        assert_eq!(gates.state(&id).await.one("state"), "deleted");
         assert_eq!(gates.endpoint(&network, &[]).await.status, 200);
     });
 }

@@ -22,6 +22,7 @@ fn fast() -> Knobs {
         endpoint_pending_ms: 100,
         endpoint_modify_ms: 50,
         endpoint_delete_ms: 50,
+        endpoint_listed_ms: 50,
         ..Knobs::default()
     }
 }

@@ -74,6 +74,7 @@ pub(crate) fn quick() -> Knobs {
         endpoint_pending_ms: 1_200,
         endpoint_modify_ms: 200,
         endpoint_delete_ms: 200,
+        endpoint_listed_ms: 200,
         ..Knobs::default()
     }
 }
