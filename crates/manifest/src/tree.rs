@@ -150,9 +150,8 @@ impl<'a> Tree<'a> {
     /// The maps below `id` that have one of `keys`, or something merged in.
     #[must_use]
     pub fn maps_with(&self, id: Id, keys: &[&str]) -> Vec<Id> {
-        let named = |(key, _): (Id, Id)| match self.text(key) {
-            Some(text) => text == "<<" || keys.contains(&text),
-            None => false,
+        let named = |(key, _): (Id, Id)| {
+            keys.iter().any(|name| self.reads(key, name)) || self.reads(key, "<<")
         };
         let has = |id: &Id| self.is_map(*id) && self.pairs(*id).any(named);
         let below = id + 1..self.nodes[id].next as usize;
@@ -227,6 +226,23 @@ impl<'a> Tree<'a> {
         (style != Style::Plain || !is_null(text)).then_some(text)
     }
 
+    /// Whether [`Self::text`] is `text`, which is no way to write null; of the many keys that
+    /// it is not, the length is enough to say so.
+    #[inline]
+    fn reads(&self, id: Id, text: &str) -> bool {
+        let node = &self.nodes[id];
+        let Shape::Scalar(style) = node.shape else {
+            return node.shape == Shape::Alias && self.text(id) == Some(text);
+        };
+        if node.other != NONE {
+            return self.written(node, style) == text;
+        }
+        let quote = u32::from(matches!(style, Style::Single | Style::Double));
+        let (start, end) = (node.start + quote, node.end.saturating_sub(quote));
+        (end.saturating_sub(start)) as usize == text.len()
+            && self.source.as_bytes()[start as usize..end as usize] == *text.as_bytes()
+    }
+
     /// What a scalar reads.
     #[inline]
     fn written(&self, node: &Node, style: Style) -> &str {
@@ -257,8 +273,23 @@ impl<'a> Tree<'a> {
     /// What is written in the map `id` under `key`.
     #[inline]
     fn own<'k>(&self, id: Id, key: &'k str) -> impl Iterator<Item = Id> + use<'_, 'a, 'k> {
-        let is = move |(name, _): &(Id, Id)| self.text(*name) == Some(key);
-        self.pairs(id).filter(is).map(|(_, value)| value)
+        let id = self.resolve(id);
+        let end = match self.is_map(id) {
+            true => self.nodes[id].next as usize,
+            false => 0,
+        };
+        let mut at = id + 1;
+        std::iter::from_fn(move || {
+            while at < end {
+                let value = self.nodes[at].next as usize;
+                let found = self.reads(at, key);
+                at = self.nodes[value].next as usize;
+                if found {
+                    return Some(value);
+                }
+            }
+            None
+        })
     }
 
     /// What is merged into the map `id` under `key`.

@@ -90,7 +90,11 @@ impl LineOf<'_> {
 }
 
 /// What was decided, by [`Pin`]: the same few images turn up again and again.
-type Known = [HashMap<String, Decision>; 2];
+#[derive(Default)]
+struct Known {
+    decisions: Vec<Decision>,
+    of: [HashMap<String, usize>; 2],
+}
 
 /// A piece, looked at part by part.
 struct Sight<'p> {
@@ -269,11 +273,14 @@ impl Sight<'_> {
     }
 
     fn decide(&mut self, literal: &str, pin: Pin) -> &Decision {
-        let known = &mut self.known[pin as usize];
-        if !known.contains_key(literal) {
-            known.insert(literal.to_owned(), self.rules.decide(literal, pin));
-        }
-        &known[literal]
+        let Known { decisions, of } = &mut self.known;
+        let of = &mut of[pin as usize];
+        let index = of.get(literal).copied().unwrap_or_else(|| {
+            decisions.push(self.rules.decide(literal, pin));
+            of.insert(literal.to_owned(), decisions.len() - 1);
+            decisions.len() - 1
+        });
+        &decisions[index]
     }
 
     fn configmap(&mut self, tree: &Tree<'_>, object: &Object<'_, '_>) {

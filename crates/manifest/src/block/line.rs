@@ -9,34 +9,22 @@ use crate::tree::{Builder, Style};
 /// A flow collection on one line is not deeper than this.
 const DEPTH: usize = 20;
 
+/// A key without quotes is not longer than this; YAML ends it at 1024 characters.
+const KEY: usize = 1000;
+
 /// A scalar: what it reads, unless that is what is written, and how it is written.
 type Written = (Option<String>, Style);
 
-/// A byte of a key without quotes; one that may end a value without quotes; one that no such
-/// value begins with.
-const WORD: u8 = 1;
-const STOP: u8 = 2;
-const INDICATOR: u8 = 4;
-
-/// What each byte is, in a table: this is asked of every byte of a stream.
-static KINDS: [u8; 256] = {
-    let mut kinds = [0; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'/' | b'-') {
-            kinds[byte as usize] = WORD;
-        }
-        byte += 1;
-    }
+/// What no scalar without quotes begins with.
+static INDICATORS: [bool; 256] = {
+    let mut table = [false; 256];
     let indicators = b"?:,[]{}#&*!|>'\"%@`";
     let mut at = 0;
     while at < indicators.len() {
-        kinds[indicators[at] as usize] = INDICATOR;
+        table[indicators[at] as usize] = true;
         at += 1;
     }
-    kinds[b'#' as usize] |= STOP;
-    kinds[b':' as usize] |= STOP;
-    kinds
+    table
 };
 
 /// The rest of a line, read from front to back.
@@ -48,6 +36,7 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
+    #[inline]
     pub(super) fn new(text: &'a str, range: Range<usize>) -> Self {
         Self {
             text,
@@ -57,22 +46,40 @@ impl<'a> Line<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.byte(self.at)
     }
 
+    #[inline]
     fn byte(&self, at: usize) -> Option<u8> {
         (at < self.end).then(|| self.text.as_bytes()[at])
     }
 
+    #[inline]
     pub(super) fn skip_blanks(&mut self) {
         while self.peek() == Some(b' ') {
             self.at += 1;
         }
     }
 
+    /// Goes past what the line is indented by.
+    #[inline]
+    pub(super) fn skip_indent(&mut self) {
+        self.at += blanks(&self.text.as_bytes()[self.at..]);
+    }
+
     /// True at the end of the line, and at a comment.
+    #[inline]
     pub(super) fn is_blank(&self) -> bool {
+        match self.peek() {
+            None => true,
+            Some(b' ' | b'#') => self.is_comment(),
+            Some(_) => false,
+        }
+    }
+
+    fn is_comment(&self) -> bool {
         let bytes = &self.text.as_bytes()[self.at..self.end];
         let Some(first) = bytes.iter().position(|byte| *byte != b' ') else {
             return true;
@@ -95,26 +102,33 @@ impl<'a> Line<'a> {
         dash
     }
 
-    /// Goes past a key and its colon, when the rest of the line begins with one; none when
-    /// that is hard to say.
+    #[inline]
+    pub(super) fn at_quote(&self) -> bool {
+        matches!(self.peek(), Some(b'"' | b'\''))
+    }
+
+    /// Goes past a key without quotes and its colon, when the rest of the line begins with
+    /// one; none when that is hard to say.
     #[expect(clippy::option_option, reason = "no key, and no judgement")]
-    pub(super) fn key(&mut self) -> Option<Option<Written>> {
-        let start = self.at;
-        let (text, style) = match self.peek()? {
-            b'"' | b'\'' => self.quoted()?,
-            _ => {
-                let bytes = &self.text.as_bytes()[start..self.end];
-                let is_word = |byte: &&u8| KINDS[usize::from(**byte)] & WORD != 0;
-                self.at += bytes.iter().take_while(is_word).count();
-                (None, Style::Plain)
-            }
-        };
-        if self.at > start && self.at_colon() {
-            self.at += 1;
-            return Some(Some((text, style)));
+    #[inline]
+    pub(super) fn key(&mut self) -> Option<Option<Range<usize>>> {
+        if INDICATORS[usize::from(self.peek()?)] {
+            return Some(None);
         }
-        self.at = start;
-        Some(None)
+        let Some((end, b':')) = self.stop() else {
+            return Some(None);
+        };
+        let span = self.at..end;
+        self.at = end + 1;
+        let ends = self.text.as_bytes()[end - 1] != b' ';
+        (ends && span.len() <= KEY).then_some(Some(span))
+    }
+
+    /// Goes past the colon behind a key.
+    pub(super) fn takes_colon(&mut self) -> bool {
+        let colon = self.at_colon();
+        self.at += usize::from(colon);
+        colon
     }
 
     fn at_colon(&self) -> bool {
@@ -158,36 +172,43 @@ impl<'a> Line<'a> {
     }
 
     /// Goes past a plain scalar that is the rest of the line.
+    #[inline]
     pub(super) fn plain(&mut self) -> Option<Range<usize>> {
         self.begins_plain()?;
         let start = self.at;
-        let bytes = &self.text.as_bytes()[start..self.end];
-        let mut length = bytes.len();
-        for (at, byte) in bytes.iter().enumerate() {
-            if KINDS[usize::from(*byte)] & STOP == 0 {
-                continue;
-            }
-            match byte {
-                b'#' if at > 0 && bytes[at - 1] == b' ' => {
-                    length = at;
-                    break;
-                }
-                // This is a key, or wrong.
-                b':' if matches!(bytes.get(at + 1), None | Some(b' ')) => return None,
-                _ => {}
+        let mut end = match self.stop() {
+            None => self.end,
+            Some((at, b'#')) => at,
+            // This is a key, or wrong.
+            Some(_) => return None,
+        };
+        while self.text.as_bytes()[end - 1] == b' ' {
+            end -= 1;
+        }
+        self.at = end;
+        Some(start..end)
+    }
+
+    /// Where what is written without quotes ends before the line does: at a colon with a blank
+    /// behind it, or at a comment.
+    #[inline]
+    fn stop(&self) -> Option<(usize, u8)> {
+        let bytes = self.text.as_bytes();
+        let mut at = self.at;
+        loop {
+            at = colon_or_hash(bytes, at, self.end)?;
+            match bytes[at] {
+                b':' if matches!(self.byte(at + 1), None | Some(b' ')) => return Some((at, b':')),
+                b'#' if at > self.at && bytes[at - 1] == b' ' => return Some((at, b'#')),
+                _ => at += 1,
             }
         }
-        while length > 0 && bytes[length - 1] == b' ' {
-            length -= 1;
-        }
-        self.at = start + length;
-        Some(start..self.at)
     }
 
     fn begins_plain(&self) -> Option<()> {
         let begins = match self.peek()? {
             b'-' => !matches!(self.byte(self.at + 1), None | Some(b' ')),
-            byte => KINDS[usize::from(byte)] & INDICATOR == 0,
+            byte => !INDICATORS[usize::from(byte)],
         };
         begins.then_some(())
     }
@@ -281,6 +302,54 @@ impl<'a> Line<'a> {
         };
         (ends && !span.is_empty()).then_some(())
     }
+}
+
+/// One byte eight times.
+const fn eight(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The next eight bytes, the first of them lowest.
+#[inline]
+fn word(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk().map(|word| u64::from_le_bytes(*word))
+}
+
+/// How many blanks `bytes` begin with, eight at once.
+#[inline]
+pub(super) fn blanks(bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some(word) = word(&bytes[count..]) {
+        let other = word ^ eight(b' ');
+        if other != 0 {
+            return count + other.trailing_zeros() as usize / 8;
+        }
+        count += 8;
+    }
+    let rest = bytes[count..].iter();
+    count + rest.take_while(|byte| **byte == b' ').count()
+}
+
+/// The first colon or hash of `bytes` from `at` up to `end`, looking at eight bytes at once:
+/// what stands between them is short, and this is asked of nearly every byte of a stream.
+#[inline]
+fn colon_or_hash(bytes: &[u8], mut at: usize, end: usize) -> Option<usize> {
+    // The lowest bit that is left is at the first zero byte (Mycroft, 1987).
+    let zero = |word: u64| word.wrapping_sub(eight(1)) & !word & eight(0x80);
+    while at < end {
+        let Some(word) = word(&bytes[at..]) else {
+            let mut rest = bytes[at..end].iter();
+            let found = rest.position(|byte| matches!(byte, b':' | b'#'));
+            return found.map(|found| at + found);
+        };
+        let found = zero(word ^ eight(b':')) | zero(word ^ eight(b'#'));
+        if found != 0 {
+            at += found.trailing_zeros() as usize / 8;
+            return (at < end).then_some(at);
+        }
+        at += 8;
+    }
+    None
 }
 
 /// A double-quoted scalar with the escapes that YAML and JSON read alike.

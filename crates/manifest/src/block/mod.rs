@@ -15,7 +15,7 @@ use std::ops::Range;
 use memchr::{memchr, memchr_iter};
 
 use super::tree::{Builder, Style, Tree};
-use line::Line;
+use line::{Line, blanks};
 
 /// Deeper than any object; what is deeper is for `yaml` to judge.
 const DEPTH: usize = 100;
@@ -33,7 +33,9 @@ pub(crate) fn parse(text: &str, start: usize) -> Option<Tree<'_>> {
         pending: None,
     };
     reader.marker()?;
-    while reader.line()?.is_some() {}
+    while reader.at < text.len() {
+        reader.line()?;
+    }
     reader.finish()
 }
 
@@ -79,6 +81,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next line, without its end.
+    #[inline]
     fn next_line(&mut self) -> Range<usize> {
         let start = self.at;
         let bytes = self.text.as_bytes();
@@ -92,16 +95,13 @@ impl<'a> Reader<'a> {
         start..end
     }
 
-    /// One line; none inside at the end, none outside when it is not for us.
-    fn line(&mut self) -> Option<Option<()>> {
-        if self.at == self.text.len() {
-            return Some(None);
-        }
+    /// One line; none when it is not for us.
+    fn line(&mut self) -> Option<()> {
         let range = self.next_line();
         let mut line = Line::new(self.text, range.clone());
-        line.skip_blanks();
+        line.skip_indent();
         if line.is_blank() {
-            return Some(Some(()));
+            return Some(());
         }
         if line.at == range.start && line.is_marker() {
             return None;
@@ -112,24 +112,33 @@ impl<'a> Reader<'a> {
             self.pending = Some(line.at);
             line.skip_blanks();
             if line.is_blank() {
-                return Some(Some(()));
+                return Some(());
             }
             column = line.at - range.start;
         }
-        self.content(&mut line, column)?;
-        Some(Some(()))
+        self.content(&mut line, column)
     }
 
     /// A key with its value, or a scalar behind a dash.
+    #[inline]
     fn content(&mut self, line: &mut Line<'a>, column: usize) -> Option<()> {
+        let level = Level {
+            column,
+            list: false,
+        };
         let start = line.at;
-        if let Some((text, style)) = line.key()? {
-            let level = Level {
-                column,
-                list: false,
-            };
-            self.enter(level, start)?;
-            self.leaf(start..line.at - 1, text, style);
+        let is_key = match line.at_quote() {
+            true => self.quoted_key(line, level)?,
+            false => match line.key()? {
+                Some(span) => {
+                    self.enter(level, start)?;
+                    self.builder.verbatim(span, Style::Plain);
+                    true
+                }
+                None => false,
+            },
+        };
+        if is_key {
             self.pending = Some(line.at);
             line.skip_blanks();
             if line.is_blank() {
@@ -143,6 +152,20 @@ impl<'a> Reader<'a> {
         self.value(line)
     }
 
+    /// A key in quotes; false when what is in quotes is none.
+    fn quoted_key(&mut self, line: &mut Line<'a>, level: Level) -> Option<bool> {
+        let start = line.at;
+        let (text, style) = line.quoted()?;
+        if !line.takes_colon() {
+            line.at = start;
+            return Some(false);
+        }
+        self.enter(level, start)?;
+        self.leaf(start..line.at - 1, text, style);
+        Some(true)
+    }
+
+    #[inline]
     fn value(&mut self, line: &mut Line<'a>) -> Option<()> {
         self.pending = None;
         match line.peek()? {
@@ -155,7 +178,7 @@ impl<'a> Reader<'a> {
             }
             _ => {
                 let span = line.plain()?;
-                self.leaf(span, None, Style::Plain);
+                self.builder.verbatim(span, Style::Plain);
             }
         }
         line.skip_blanks();
@@ -175,7 +198,7 @@ impl<'a> Reader<'a> {
                 break;
             }
             let range = self.next_line();
-            let blanks = blanks(&self.text[range.clone()]);
+            let blanks = blanks(&self.text.as_bytes()[range.clone()]);
             let empty = blanks == range.len();
             let depth = match indent {
                 Some(depth) => depth,
@@ -212,7 +235,17 @@ impl<'a> Reader<'a> {
 
     /// An entry of `level` begins at `at`: what is deeper ends, and what is new is opened
     /// where a value is awaited.
+    #[inline]
     fn enter(&mut self, level: Level, at: usize) -> Option<()> {
+        if self.levels.last() == Some(&level) {
+            self.nothing();
+            return Some(());
+        }
+        self.step(level, at)
+    }
+
+    /// As [`Self::enter`], where `level` is not the innermost one.
+    fn step(&mut self, level: Level, at: usize) -> Option<()> {
         self.leave(|open| open.column > level.column, at);
         // A list may stand in the column of its key; then a key ends it.
         if !level.list
@@ -259,9 +292,10 @@ impl<'a> Reader<'a> {
     }
 
     /// The value that was awaited does not come: it is null.
+    #[inline]
     fn nothing(&mut self) {
         if let Some(at) = self.pending.take() {
-            self.leaf(at..at, None, Style::Plain);
+            self.builder.verbatim(at..at, Style::Plain);
         }
     }
 
@@ -277,8 +311,4 @@ impl<'a> Reader<'a> {
         self.leave(|_| true, self.text.len());
         Some(self.builder.finish())
     }
-}
-
-fn blanks(line: &str) -> usize {
-    line.bytes().take_while(|byte| *byte == b' ').count()
 }

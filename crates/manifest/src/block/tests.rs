@@ -74,6 +74,7 @@ fn the_style_of_charts_is_read() {
         "a:\n  {}\nb:\n  - c\n  -\n    []\nd:\n  e  # f\ng:\n  \"h\"\n",
         "a: |\nb: |-\n\nc: |\n\n",
         "a:\n# b\n  c: d\n   # e\n  f: g\n",
+        "a b: c\nd:e: f\ng#h: i:j\nü'k: l\n-m: n\n",
     ] {
         let root_list = text.starts_with("- ");
         assert_eq!(check(text), !root_list, "{text}");
@@ -114,7 +115,7 @@ fn everything_else_is_left_alone() {
         "a: [b, c: d]\n",
         "a: {b : c}\n",
         "a: @b\n",
-        "a b: c\n",
+        "a : c\n",
         "a: - b\n",
         "a: |\n  b",
     ] {
@@ -139,7 +140,7 @@ fn word() -> impl Strategy<Value = &'static str> {
         "a", "b", "a: ", "a:", "b:\n", "- ", "-", "\n", "\n", "\n  ", "\n    ", " ", "  ", "\"",
         "'", "\\n", "|", "|-\n", "|\n  ", ">-\n", "#", " #", "{", "}", "[", "]", ", ", ": ", ":",
         "---", "...", "&x ", "*x", "!!str ", "?", "%", "\t", "\r\n", "ü", "0", "~", "null", "<<: ",
-        "@", "`", "=", "x:y", "''",
+        "@", "`", "=", "x:y", "''", "a b: ", "b#", "c:d: ",
     ])
 }
 
@@ -165,6 +166,13 @@ fn line() -> impl Strategy<Value = String> {
         "- {a: [b, \"c\"], d: e}",
         "a: b # c",
         "a: b #",
+        "a b: c",
+        "a:b: c:d",
+        "a#b: c#d",
+        "a #b: c",
+        "b'c\": d",
+        "longer.than/eight-bytes: and so is this value, which has: blanks",
+        "longer.than/eight-bytes: and so is this value, which has #no comment",
         "  ",
         "text more",
     ];

@@ -34,6 +34,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A scalar that is written as it reads, apart from its quotes.
+    #[inline]
     pub(crate) fn verbatim(&mut self, span: Range<usize>, style: Style) -> Id {
         self.push(span, Shape::Scalar(style), NONE)
     }
@@ -113,6 +114,7 @@ impl<'a> Builder<'a> {
         id
     }
 
+    #[inline]
     fn push(&mut self, span: Range<usize>, shape: Shape, other: u32) -> Id {
         let id = self.tree.nodes.len();
         if self.open == NONE {
