@@ -5,7 +5,9 @@
 
 use std::{
     fmt::Display,
+    fs::File,
     io::{self, IsTerminal, Write},
+    os::fd::AsFd,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -121,18 +123,19 @@ impl Printer {
         self.stdout(&text.to_string());
     }
 
-    /// Everything that `from` holds to stdout, byte for byte.
-    ///
-    /// # Errors
-    /// When `from` cannot be read; what becomes of stdout is as with every line.
-    pub fn copy(&self, from: &mut impl io::Read) -> io::Result<()> {
-        let mut buffer = vec![0; 1 << 18];
-        loop {
-            match from.read(&mut buffer)? {
-                0 => return Ok(()),
-                read => self.write(|out| out.write_all(&buffer[..read]).and_then(|()| out.flush())),
-            }
-        }
+    /// `bytes` to stdout, as they are.
+    pub fn bytes(&self, bytes: &[u8]) {
+        self.write(|out| out.write_all(bytes).and_then(|()| out.flush()));
+    }
+
+    /// What is left of `file` to stdout, byte for byte. The kernel copies it where it can.
+    pub fn copy(&self, file: &File) {
+        self.write(|out| {
+            out.flush()?;
+            // Stdout as std has it is buffered, which is what the kernel cannot copy to.
+            let mut unbuffered = File::from(out.as_fd().try_clone_to_owned()?);
+            io::copy(&mut &*file, &mut unbuffered).map(drop)
+        });
     }
 
     /// One line to stderr, unless `-q`.

@@ -144,14 +144,20 @@ pub struct Place<N> {
 /// A container of a pod spec.
 #[derive(Debug, Clone)]
 pub struct Container<N> {
-    /// The place of its image.
-    pub slot: Slot,
+    make_slot: MakeSlot,
     /// The list of the pod spec that it is in: `initContainers`.
     pub list: &'static str,
     /// The entry of that list.
     pub index: usize,
     /// The whole of it.
     pub node: N,
+}
+
+impl<'a, N: Node<'a>> Container<N> {
+    /// The place of its image.
+    pub fn slot(&self) -> Slot {
+        (self.make_slot)(name(self.node, self.index))
+    }
 }
 
 /// Everything that stands at `path`, a JSON pointer without indexes.
@@ -184,10 +190,10 @@ pub fn text_at<'a, N: Node<'a>>(node: N, path: &str) -> Option<&'a str> {
 /// The containers of a pod spec, of every kind.
 pub fn containers<'a, N: Node<'a>>(spec: N) -> Vec<Container<N>> {
     let mut found = Vec::new();
-    for (list, slot) in CONTAINER_LISTS {
+    for (list, make_slot) in CONTAINER_LISTS {
         for (index, node) in entries(spec, list) {
             found.push(Container {
-                slot: slot(name(node, index)),
+                make_slot,
                 list,
                 index,
                 node,
@@ -228,7 +234,7 @@ fn in_container<'a, N: Node<'a>>(container: &Container<N>, found: &mut Vec<Place
         node,
     };
     let images = container.node.under("image");
-    found.extend(images.map(|node| place(container.slot.clone(), None, node)));
+    found.extend(images.map(|node| place(container.slot(), None, node)));
     for (entry, variable) in entries(container.node, "env") {
         let Some(name) = image_variable(variable) else {
             continue;

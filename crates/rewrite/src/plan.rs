@@ -11,6 +11,7 @@ use castlink_manifest::{
     stream::{Part, Piece, lines, parts},
     tree::{Cursor, Id, Tree, Value},
 };
+use memchr::memmem::Finder;
 
 use super::{
     edit::{self, Edit},
@@ -20,8 +21,7 @@ use super::{
     places::{Container, Place, Slot, text_at},
     proxy,
     rules::{Decision, Pin, Rules},
-    scanners::{self, Trouble},
-    values,
+    scanners, values,
 };
 
 /// What becomes of a piece.
@@ -61,6 +61,7 @@ pub fn plan(piece: &Piece, rules: &Rules, depth: Depth) -> Planned {
         depth,
         planned: Planned::default(),
         known: Known::default(),
+        controller: Finder::new("kvisor-controller"),
     };
     for part in parts(&piece.text) {
         sight.part(&part);
@@ -94,6 +95,7 @@ impl LineOf<'_> {
 struct Known {
     decisions: Vec<Decision>,
     of: [HashMap<String, usize>; 2],
+    scan_troubles: HashMap<String, Option<String>>,
 }
 
 /// A piece, looked at part by part.
@@ -104,6 +106,8 @@ struct Sight<'p> {
     depth: Depth,
     planned: Planned,
     known: Known,
+    /// Looks for the images that the names of others are made from.
+    controller: Finder<'static>,
 }
 
 /// A place that holds a reference, however often it is met.
@@ -189,7 +193,7 @@ impl Sight<'_> {
         places: &[Place<Cursor<'_, '_>>],
     ) -> Vec<Id> {
         let mut found = Vec::new();
-        let is_one = |text: &str| text.contains("kvisor-controller");
+        let is_one = |text: &str| self.controller.find(text.as_bytes()).is_some();
         if !places.iter().any(|one| one.node.text().is_some_and(is_one)) {
             return found;
         }
@@ -199,22 +203,35 @@ impl Sight<'_> {
             else {
                 continue;
             };
-            if !is_one(literal) || names_scanners(&container) {
+            if self.controller.find(literal.as_bytes()).is_none() || names_scanners(&container) {
                 continue;
             }
             found.push(image.id());
-            let becomes = match self.rules.decide(literal, Pin::Derived) {
-                Decision::Replace(to) => to,
-                Decision::Keep => literal.to_owned(),
-                Decision::Unmapped(_) => continue,
-            };
-            let trouble = scanners::trouble(literal, &becomes, &self.rules.mapping);
-            if let Some(Trouble { text, .. }) = trouble {
+            if let Some(text) = self.scan_trouble(literal) {
                 let at = tree.span(image.id()).start;
-                self.tell(at, object, &container.slot, What::Warning { text });
+                self.tell(at, object, container.slot(), What::Warning { text });
             }
         }
         found
+    }
+
+    /// What keeps the scan Jobs of the controller `literal` from starting.
+    fn scan_trouble(&mut self, literal: &str) -> Option<String> {
+        if let Some(known) = self.known.scan_troubles.get(literal) {
+            return known.clone();
+        }
+        let becomes = match self.decide(literal, Pin::Derived) {
+            Decision::Replace(to) => Some(to.clone()),
+            Decision::Keep => Some(literal.to_owned()),
+            Decision::Unmapped(_) => None,
+        };
+        let trouble = becomes.and_then(|becomes| {
+            let trouble = scanners::trouble(literal, &becomes, &self.rules.mapping)?;
+            Some(trouble.text)
+        });
+        let known = &mut self.known.scan_troubles;
+        known.insert(literal.to_owned(), trouble.clone());
+        trouble
     }
 
     fn reference(&mut self, tree: &Tree<'_>, one: &Use<'_, '_>, shared: bool) {
@@ -273,7 +290,7 @@ impl Sight<'_> {
     }
 
     fn decide(&mut self, literal: &str, pin: Pin) -> &Decision {
-        let Known { decisions, of } = &mut self.known;
+        let Known { decisions, of, .. } = &mut self.known;
         let of = &mut of[pin as usize];
         let index = of.get(literal).copied().unwrap_or_else(|| {
             decisions.push(self.rules.decide(literal, pin));
@@ -334,7 +351,7 @@ impl Sight<'_> {
                 continue;
             }
             let at = tree.span(container.node.id()).start;
-            let slot = &container.slot;
+            let slot = &container.slot();
             match proxy.insert(&self.piece.text, tree, &container) {
                 Ok(None) => {}
                 Ok(Some((edit, names))) => {

@@ -29,7 +29,7 @@ pub(crate) fn parse(text: &str, start: usize) -> Option<Tree<'_>> {
         text,
         at: start,
         builder: Builder::new(text, start),
-        levels: Vec::new(),
+        levels: Vec::with_capacity(16),
         pending: None,
     };
     reader.marker()?;

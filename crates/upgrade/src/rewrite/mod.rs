@@ -23,6 +23,7 @@ use castlink_rewrite::{
     proxy::Proxy,
     rules::Rules,
 };
+use tempfile::SpooledData;
 use tokio::task::spawn_blocking;
 
 use crate::args::{OnUnmapped, RewriteArgs};
@@ -260,10 +261,10 @@ impl Run<'_> {
         };
         self.printer.note(self.summary());
         if !self.args.check {
-            let mut held = self.spool.into_reader()?;
-            self.printer
-                .copy(&mut held)
-                .map_err(|error| Failure::failed("reading what was held back").because(error))?;
+            match self.spool.held()? {
+                SpooledData::InMemory(bytes) => self.printer.bytes(bytes.get_ref()),
+                SpooledData::OnDisk(file) => self.printer.copy(&file),
+            }
         }
         let seen = &self.seen;
         let counts = [

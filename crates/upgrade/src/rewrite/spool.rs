@@ -3,10 +3,10 @@
 //!
 //! Never here: what is written.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 
 use castlink_core::{Failure, Result};
-use tempfile::SpooledTempFile;
+use tempfile::{SpooledData, SpooledTempFile};
 
 /// More than this goes to the disk.
 const IN_MEMORY: usize = 8 << 20;
@@ -39,13 +39,13 @@ impl Spool {
         self.file.write_all(bytes).map_err(full)
     }
 
-    /// Everything, from its beginning.
+    /// Everything, at its beginning.
     ///
     /// # Errors
     /// Exit 1 when the temporary file cannot be read.
-    pub(crate) fn into_reader(mut self) -> Result<impl Read> {
+    pub(crate) fn held(mut self) -> Result<SpooledData> {
         self.file.seek(SeekFrom::Start(0)).map_err(full)?;
-        Ok(self.file)
+        Ok(self.file.into_inner())
     }
 }
 
@@ -57,6 +57,8 @@ fn full(error: io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     #[test]
@@ -67,7 +69,10 @@ mod tests {
             spool.push(&bytes).unwrap();
             assert_eq!(spool.last(), bytes.last().copied());
             let mut out = Vec::new();
-            spool.into_reader().unwrap().read_to_end(&mut out).unwrap();
+            match spool.held().unwrap() {
+                SpooledData::InMemory(held) => out = held.into_inner(),
+                SpooledData::OnDisk(mut file) => drop(file.read_to_end(&mut out).unwrap()),
+            }
             assert!(out == bytes);
         }
     }
