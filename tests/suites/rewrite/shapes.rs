@@ -34,6 +34,17 @@ fn line_ends_and_byte_order_marks_stay() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_marker_with_a_key_behind_it_is_taken_and_warned_of() -> Result<()> {
+    let text = format!("---{}", pod(&["busybox:1"]));
+    let ran = Place::new()?.rewrite(&[], &text)?;
+    let warned = ran.stderr.contains("kubectl refuses a `---`");
+    ensure!(warned, "no warning: {}", ran.stderr);
+    let want = format!("---{}", pod(&[&format!("{ECR}/busybox:1")]));
+    assert_eq!(ran.done()?, want);
+    Ok(())
+}
+
 fn pretty(got: &str, want: &str) -> Result<()> {
     for (got, want) in got.lines().zip(want.lines()) {
         assert_eq!(got, want);
