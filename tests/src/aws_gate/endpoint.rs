@@ -61,7 +61,7 @@ impl Endpoint {
             Phase::AwaitingAcceptance => Some("pendingAcceptance"),
             Phase::Rejected => Some("rejected"),
             Phase::Pending(since) if !passed(since, knobs.pending()) => Some("pending"),
-            Phase::Pending(_) if self.service.failing => Some("failed"),
+            Phase::Pending(_) | Phase::Settled if self.service.failing => Some("failed"),
             Phase::Pending(_) | Phase::Settled if self.under_modification(call) => Some("pending"),
             Phase::Pending(_) | Phase::Settled => Some("available"),
         }
