@@ -226,21 +226,17 @@ impl<'a> Tree<'a> {
         (style != Style::Plain || !is_null(text)).then_some(text)
     }
 
-    /// Whether [`Self::text`] is `text`, which is no way to write null; of the many keys that
-    /// it is not, the length is enough to say so.
+    /// Whether [`Self::text`] is `text`, which is no way to write null.
     #[inline]
     fn reads(&self, id: Id, text: &str) -> bool {
-        let node = &self.nodes[id];
+        let node = &self.nodes[self.resolve(id)];
         let Shape::Scalar(style) = node.shape else {
-            return node.shape == Shape::Alias && self.text(id) == Some(text);
+            return false;
         };
-        if node.other != NONE {
-            return self.written(node, style) == text;
-        }
-        let quote = u32::from(matches!(style, Style::Single | Style::Double));
-        let (start, end) = (node.start + quote, node.end.saturating_sub(quote));
-        (end.saturating_sub(start)) as usize == text.len()
-            && self.source.as_bytes()[start as usize..end as usize] == *text.as_bytes()
+        // Of the many keys that it is not, the length is enough to say so.
+        let quotes = 2 * usize::from(matches!(style, Style::Single | Style::Double));
+        let may = node.other != NONE || (node.end - node.start) as usize == text.len() + quotes;
+        may && self.written(node, style) == text
     }
 
     /// What a scalar reads.
@@ -273,23 +269,8 @@ impl<'a> Tree<'a> {
     /// What is written in the map `id` under `key`.
     #[inline]
     fn own<'k>(&self, id: Id, key: &'k str) -> impl Iterator<Item = Id> + use<'_, 'a, 'k> {
-        let id = self.resolve(id);
-        let end = match self.is_map(id) {
-            true => self.nodes[id].next as usize,
-            false => 0,
-        };
-        let mut at = id + 1;
-        std::iter::from_fn(move || {
-            while at < end {
-                let value = self.nodes[at].next as usize;
-                let found = self.reads(at, key);
-                at = self.nodes[value].next as usize;
-                if found {
-                    return Some(value);
-                }
-            }
-            None
-        })
+        let is = move |(name, _): &(Id, Id)| self.reads(*name, key);
+        self.pairs(id).filter(is).map(|(_, value)| value)
     }
 
     /// What is merged into the map `id` under `key`.

@@ -58,14 +58,7 @@ impl<'a> Line<'a> {
 
     #[inline]
     pub(super) fn skip_blanks(&mut self) {
-        while self.peek() == Some(b' ') {
-            self.at += 1;
-        }
-    }
-
-    /// Goes past what the line is indented by.
-    #[inline]
-    pub(super) fn skip_indent(&mut self) {
+        // Where the line ends there is no blank.
         self.at += blanks(&self.text.as_bytes()[self.at..]);
     }
 
@@ -112,7 +105,7 @@ impl<'a> Line<'a> {
     #[expect(clippy::option_option, reason = "no key, and no judgement")]
     #[inline]
     pub(super) fn key(&mut self) -> Option<Option<Range<usize>>> {
-        if INDICATORS[usize::from(self.peek()?)] {
+        if self.begins_plain().is_none() {
             return Some(None);
         }
         let Some((end, b':')) = self.stop() else {
@@ -296,10 +289,7 @@ impl<'a> Line<'a> {
         };
         let span = start..self.at;
         let ends = matches!(self.peek()?, b' ' | b',' | b']' | b'}' | b':');
-        match text {
-            Some(text) => builder.scalar(span.clone(), text.into(), style, false),
-            None => builder.verbatim(span.clone(), style),
-        };
+        builder.leaf(span.clone(), text, style);
         (ends && !span.is_empty()).then_some(())
     }
 }

@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
     fn line(&mut self) -> Option<()> {
         let range = self.next_line();
         let mut line = Line::new(self.text, range.clone());
-        line.skip_indent();
+        line.skip_blanks();
         if line.is_blank() {
             return Some(());
         }
@@ -126,17 +126,9 @@ impl<'a> Reader<'a> {
             column,
             list: false,
         };
-        let start = line.at;
         let is_key = match line.at_quote() {
             true => self.quoted_key(line, level)?,
-            false => match line.key()? {
-                Some(span) => {
-                    self.enter(level, start)?;
-                    self.builder.verbatim(span, Style::Plain);
-                    true
-                }
-                None => false,
-            },
+            false => self.plain_key(line, level)?,
         };
         if is_key {
             self.pending = Some(line.at);
@@ -152,6 +144,17 @@ impl<'a> Reader<'a> {
         self.value(line)
     }
 
+    /// A key without quotes; false when the line begins with none.
+    #[inline]
+    fn plain_key(&mut self, line: &mut Line<'a>, level: Level) -> Option<bool> {
+        let Some(span) = line.key()? else {
+            return Some(false);
+        };
+        self.enter(level, span.start)?;
+        self.builder.verbatim(span, Style::Plain);
+        Some(true)
+    }
+
     /// A key in quotes; false when what is in quotes is none.
     fn quoted_key(&mut self, line: &mut Line<'a>, level: Level) -> Option<bool> {
         let start = line.at;
@@ -161,7 +164,7 @@ impl<'a> Reader<'a> {
             return Some(false);
         }
         self.enter(level, start)?;
-        self.leaf(start..line.at - 1, text, style);
+        self.builder.leaf(start..line.at - 1, text, style);
         Some(true)
     }
 
@@ -174,7 +177,7 @@ impl<'a> Reader<'a> {
             b'"' | b'\'' => {
                 let start = line.at;
                 let (text, style) = line.quoted()?;
-                self.leaf(start..line.at, text, style);
+                self.builder.leaf(start..line.at, text, style);
             }
             _ => {
                 let span = line.plain()?;
@@ -229,7 +232,7 @@ impl<'a> Reader<'a> {
         if self.at == self.text.len() && !self.text.ends_with('\n') {
             return None;
         }
-        self.leaf(start..self.at, Some(text), Style::Block);
+        self.builder.leaf(start..self.at, Some(text), Style::Block);
         Some(())
     }
 
@@ -297,14 +300,6 @@ impl<'a> Reader<'a> {
         if let Some(at) = self.pending.take() {
             self.builder.verbatim(at..at, Style::Plain);
         }
-    }
-
-    /// A scalar; without a `text` it reads as it is written.
-    fn leaf(&mut self, span: Range<usize>, text: Option<String>, style: Style) {
-        match text {
-            Some(text) => self.builder.scalar(span, text.into(), style, false),
-            None => self.builder.verbatim(span, style),
-        };
     }
 
     fn finish(mut self) -> Option<Tree<'a>> {

@@ -39,6 +39,14 @@ impl<'a> Builder<'a> {
         self.push(span, Shape::Scalar(style), NONE)
     }
 
+    /// A scalar; without a `text` it reads as it is written.
+    pub(crate) fn leaf(&mut self, span: Range<usize>, text: Option<String>, style: Style) -> Id {
+        match text {
+            Some(text) => self.scalar(span, text.into(), style, false),
+            None => self.verbatim(span, style),
+        }
+    }
+
     /// A scalar that reads `text`.
     pub(crate) fn scalar(
         &mut self,
