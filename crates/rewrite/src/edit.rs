@@ -36,7 +36,6 @@ pub fn scalar(
     let inner = span.start + at..span.start + at + from.len();
     let (span, text) = match style {
         Style::Plain if !is_plain(to) => (span.clone(), quoted(to)),
-        Style::Plain => (inner, to.to_owned()),
         _ => (inner, within(style, to)),
     };
     Some(Edit { span, text })
@@ -73,25 +72,16 @@ fn escaped(text: &str) -> String {
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// What a reference is written with, which means nothing to YAML.
-static WORD: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        let sign = matches!(byte, b'.' | b'_' | b'-' | b'/' | b':' | b'@');
-        table[byte as usize] = sign || byte.is_ascii_alphanumeric();
-        byte += 1;
-    }
-    table
-};
-
 /// True for what reads as itself without quotes, in block and in flow, and as nothing else:
 /// a reference with its registry is no number and no date.
 fn is_plain(text: &str) -> bool {
+    let word = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/' | b':' | b'@')
+    };
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = text.as_bytes();
     text.contains('/')
-        && bytes.iter().all(|byte| WORD[usize::from(*byte)])
+        && bytes.iter().copied().all(word)
         && edge(bytes.first())
         && edge(bytes.last())
 }

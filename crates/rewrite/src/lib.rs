@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod answers;
+mod decided;
 pub mod edit;
 pub mod embedded;
 pub mod finding;

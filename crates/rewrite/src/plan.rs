@@ -11,9 +11,9 @@ use castlink_manifest::{
     stream::{Part, Piece, lines, parts},
     tree::{Cursor, Id, Tree, Value},
 };
-use memchr::memmem::Finder;
 
 use super::{
+    decided::Decided,
     edit::{self, Edit},
     embedded,
     finding::{Finding, Spot, What},
@@ -60,8 +60,7 @@ pub fn plan(piece: &Piece, rules: &Rules, depth: Depth) -> Planned {
         rules,
         depth,
         planned: Planned::default(),
-        known: Known::default(),
-        controller: Finder::new("kvisor-controller"),
+        decided: Decided::new(rules),
     };
     for part in parts(&piece.text) {
         sight.part(&part);
@@ -90,14 +89,6 @@ impl LineOf<'_> {
     }
 }
 
-/// What was decided, by [`Pin`]: the same few images turn up again and again.
-#[derive(Default)]
-struct Known {
-    decisions: Vec<Decision>,
-    of: [HashMap<String, usize>; 2],
-    scan_troubles: HashMap<String, Option<String>>,
-}
-
 /// A piece, looked at part by part.
 struct Sight<'p> {
     piece: &'p Piece,
@@ -105,9 +96,7 @@ struct Sight<'p> {
     rules: &'p Rules,
     depth: Depth,
     planned: Planned,
-    known: Known,
-    /// Looks for the images that the names of others are made from.
-    controller: Finder<'static>,
+    decided: Decided<'p>,
 }
 
 /// A place that holds a reference, however often it is met.
@@ -193,8 +182,8 @@ impl Sight<'_> {
         places: &[Place<Cursor<'_, '_>>],
     ) -> Vec<Id> {
         let mut found = Vec::new();
-        let is_one = |text: &str| self.controller.find(text.as_bytes()).is_some();
-        if !places.iter().any(|one| one.node.text().is_some_and(is_one)) {
+        let mut texts = places.iter().filter_map(|one| one.node.text());
+        if !texts.any(scanners::may_start) {
             return found;
         }
         for container in object.containers(tree) {
@@ -203,35 +192,16 @@ impl Sight<'_> {
             else {
                 continue;
             };
-            if self.controller.find(literal.as_bytes()).is_none() || names_scanners(&container) {
+            if !scanners::may_start(literal) || names_scanners(&container) {
                 continue;
             }
             found.push(image.id());
-            if let Some(text) = self.scan_trouble(literal) {
+            if let Some(text) = self.decided.scan_trouble(literal) {
                 let at = tree.span(image.id()).start;
                 self.tell(at, object, container.slot(), What::Warning { text });
             }
         }
         found
-    }
-
-    /// What keeps the scan Jobs of the controller `literal` from starting.
-    fn scan_trouble(&mut self, literal: &str) -> Option<String> {
-        if let Some(known) = self.known.scan_troubles.get(literal) {
-            return known.clone();
-        }
-        let becomes = match self.decide(literal, Pin::Derived) {
-            Decision::Replace(to) => Some(to.clone()),
-            Decision::Keep => Some(literal.to_owned()),
-            Decision::Unmapped(_) => None,
-        };
-        let trouble = becomes.and_then(|becomes| {
-            let trouble = scanners::trouble(literal, &becomes, &self.rules.mapping)?;
-            Some(trouble.text)
-        });
-        let known = &mut self.known.scan_troubles;
-        known.insert(literal.to_owned(), trouble.clone());
-        trouble
     }
 
     fn reference(&mut self, tree: &Tree<'_>, one: &Use<'_, '_>, shared: bool) {
@@ -246,7 +216,7 @@ impl Sight<'_> {
         // A stream may have a hundred thousand of them, and mostly nobody wants to know.
         let told = self.rules.tell_changes || self.depth == Depth::Embedded;
         let literal = tree.text(one.id).unwrap_or_default().trim();
-        if told && let Decision::Replace(to) = self.decide(literal, one.pin) {
+        if told && let Decision::Replace(to) = self.decided.of(literal, one.pin) {
             let (from, to) = (literal.to_owned(), to.clone());
             self.tell(at, one.object, &one.slot, What::Changed { from, to });
         }
@@ -271,7 +241,7 @@ impl Sight<'_> {
             return Ok(None);
         }
         let source = &self.piece.text;
-        let to = match self.decide(literal, pin) {
+        let to = match self.decided.of(literal, pin) {
             Decision::Keep => return Ok(None),
             Decision::Replace(to) => to,
             Decision::Unmapped(why) => {
@@ -287,17 +257,6 @@ impl Sight<'_> {
         edit::scalar(source, &tree.span(id), style, literal, to)
             .ok_or_else(|| broken("the image is written over several lines"))
             .map(Some)
-    }
-
-    fn decide(&mut self, literal: &str, pin: Pin) -> &Decision {
-        let Known { decisions, of, .. } = &mut self.known;
-        let of = &mut of[pin as usize];
-        let index = of.get(literal).copied().unwrap_or_else(|| {
-            decisions.push(self.rules.decide(literal, pin));
-            of.insert(literal.to_owned(), decisions.len() - 1);
-            decisions.len() - 1
-        });
-        &decisions[index]
     }
 
     fn configmap(&mut self, tree: &Tree<'_>, object: &Object<'_, '_>) {

@@ -3,7 +3,10 @@
 //!
 //! Never here: workloads, requests, and what follows from a trouble.
 
+use std::sync::LazyLock;
+
 use castlink_core::ImageRef;
+use memchr::memmem::Finder;
 
 use crate::{
     answers::Answer,
@@ -21,6 +24,14 @@ pub struct Trouble {
     pub text: String,
     /// It is known, and comes with the new name of the controller.
     pub certain: bool,
+}
+
+/// What the controller's image is called, in whatever registry.
+static CONTROLLER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("kvisor-controller"));
+
+/// Whether `image` may be the controller's; [`trouble`] looks more closely.
+pub(crate) fn may_start(image: &str) -> bool {
+    CONTROLLER.find(image.as_bytes()).is_some()
 }
 
 /// The image of the Jobs that a controller of this image starts.
