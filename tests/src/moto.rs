@@ -13,6 +13,8 @@ use crate::python;
 
 /// Every package with its version; the reasons are in the file.
 const REQUIREMENTS: &str = include_str!("../servers/moto/requirements.txt");
+/// Starts its server; why not the one it brings is in the file.
+const SERVE: &str = include_str!("../servers/moto/serve.py");
 /// Python imports slowly when the disk is cold.
 const READY: Duration = Duration::from_secs(60);
 
@@ -43,7 +45,7 @@ impl Moto {
         let port = process::free_port()?;
         let url = format!("http://127.0.0.1:{port}");
         let mut child = Spec::new("moto", python, log_dir)
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p"])
+            .args(["-c", SERVE, "-H", "127.0.0.1", "-p"])
             .arg(port.to_string())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .start()?;
