@@ -16,7 +16,7 @@ use castlink_tests::process::{self, wait_until};
 use castlink_tests::seed;
 use castlink_tests::stack::{Options, Stack};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Node, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use oci_client::Reference;
@@ -205,24 +205,38 @@ async fn without_a_good_token_nothing_is_pulled() -> Result<()> {
     faults.add(Fault::on("ecr", "GetAuthorizationToken", Harm::Deny));
     stack.aws.shared.ecr.expire_tokens();
     run(&pods, "tokenless", &image, "amd64").await?;
-    let refused = async |end: &str| {
-        let ends = |container: &_| {
+    let outcomes = (
+        refused_once(stack, "403 Forbidden").await,
+        until(&pods, "tokenless", |container| {
             // Whichever of the two states it is caught in, the text ends alike.
             let states = ["ErrImagePull", "ImagePullBackOff"];
             let mut messages = states.iter().filter_map(|state| waiting(container, state));
-            messages.any(|message| message.ends_with(end))
-        };
-        until(&pods, "tokenless", ends).await
-    };
-    let outcomes = (
-        refused("403 Forbidden").await,
-        refused("authorization failed: no basic auth credentials").await,
+            messages
+                .any(|message| message.ends_with("authorization failed: no basic auth credentials"))
+        })
+        .await,
     );
     faults.clear();
     outcomes.0?;
     outcomes.1?;
     until(&pods, "tokenless", |container| container.ready).await?;
     Ok(())
+}
+
+/// Waits for an event of a pull whose error ends so, of any pod: the nodes share their token,
+/// so a pod of another test may be the first to learn that it has expired.
+async fn refused_once(stack: &Stack, end: &str) -> Result<()> {
+    let events: Api<Event> = Api::all(stack.client().await?);
+    wait_until("the event", SOON, async || {
+        let events = events.list(&ListParams::default()).await?;
+        let mut messages = events.iter().filter_map(|event| event.message.as_deref());
+        ensure!(
+            messages.any(|message| message.ends_with(end)),
+            "none of them ends so"
+        );
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
