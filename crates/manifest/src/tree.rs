@@ -10,7 +10,7 @@ use std::{borrow::Cow, cell::Cell, collections::HashMap, ops::Range};
 
 mod builder;
 
-pub(crate) use builder::Builder;
+pub(crate) use builder::{Builder, fold};
 
 /// How far merges are followed, and how many of them: what people write needs three; what
 /// is written to exhaust memory stops here.

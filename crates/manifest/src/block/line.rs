@@ -13,7 +13,7 @@ const DEPTH: usize = 20;
 const KEY: usize = 1000;
 
 /// A scalar: what it reads, unless that is what is written, and how it is written.
-type Written = (Option<String>, Style);
+pub(super) type Written = (Option<String>, Style);
 
 /// What no scalar without quotes begins with.
 static INDICATORS: [bool; 256] = {
@@ -133,41 +133,76 @@ impl<'a> Line<'a> {
         let start = self.at;
         let quote = self.peek()?;
         self.at += 1;
-        let mut plain = true;
-        loop {
-            match self.peek()? {
-                b'\\' if quote == b'"' => {
-                    plain = false;
-                    self.at += 1;
-                }
-                b'\'' if quote == b'\'' && self.byte(self.at + 1) == Some(b'\'') => {
-                    plain = false;
-                    self.at += 1;
-                }
-                byte if byte == quote => break,
-                _ => {}
-            }
-            self.at += 1;
-        }
+        let verbatim = self.skip_to_quote(quote);
         self.at += 1;
-        let inner = &self.text[start + 1..self.at - 1];
-        let text = match (plain, quote) {
-            (true, _) => None,
-            (false, b'\'') => Some(inner.replace("''", "'")),
-            (false, _) => Some(unescaped(&self.text[start..self.at])?),
+        if self.at > self.end {
+            return None;
+        }
+        let text = match verbatim {
+            true => None,
+            false => Some(unquoted(&self.text[start + 1..self.at - 1], quote)?),
         };
-        let style = if quote == b'"' {
-            Style::Double
-        } else {
-            Style::Single
-        };
-        Some((text, style))
+        Some((text, style(quote)))
+    }
+
+    /// Goes to the quote that ends a scalar, or to the end of the line; whether it is written
+    /// as it reads up to there.
+    pub(super) fn skip_to_quote(&mut self, quote: u8) -> bool {
+        let mut verbatim = true;
+        while let Some(byte) = self.peek() {
+            let escape = match byte {
+                b'\\' => quote == b'"',
+                b'\'' => quote == b'\'' && self.byte(self.at + 1) == Some(b'\''),
+                _ => false,
+            };
+            if byte == quote && !escape {
+                break;
+            }
+            verbatim &= !escape;
+            self.at += 1 + usize::from(escape);
+        }
+        verbatim
+    }
+
+    /// Goes past what this line has of a quoted scalar, and adds it to `text`; true when the
+    /// scalar ends here.
+    pub(super) fn takes_quoted(
+        &mut self,
+        quote: u8,
+        verbatim: &mut bool,
+        text: &mut String,
+    ) -> Option<bool> {
+        let start = self.at;
+        *verbatim &= self.skip_to_quote(quote);
+        let ends = self.peek().is_some();
+        let mut piece = &self.text[start..self.at.min(self.end)];
+        if !ends {
+            piece = piece.trim_end_matches(' ');
+            // An escaped blank, or an escaped end of the line.
+            (!piece.ends_with('\\')).then_some(())?;
+        }
+        text.push_str(piece);
+        self.at += usize::from(ends);
+        Some(ends)
+    }
+
+    /// Goes past the backslash of the one blank that the line of a scalar begins with.
+    pub(super) fn skip_escape_of_blank(&mut self) {
+        let rest = &self.text.as_bytes()[self.at..self.end];
+        let escaped = matches!(rest, [b'\\', b' ', next, ..] if *next != b' ');
+        self.at += usize::from(escaped);
     }
 
     /// Goes past a plain scalar that is the rest of the line.
     #[inline]
     pub(super) fn plain(&mut self) -> Option<Range<usize>> {
         self.begins_plain()?;
+        self.more_plain()
+    }
+
+    /// Goes past what is more of a plain scalar, whatever it begins with.
+    #[inline]
+    pub(super) fn more_plain(&mut self) -> Option<Range<usize>> {
         let start = self.at;
         let mut end = match self.stop() {
             None => self.end,
@@ -206,8 +241,8 @@ impl<'a> Line<'a> {
         begins.then_some(())
     }
 
-    /// Goes past the header of a literal block scalar: how its last line ends.
-    pub(super) fn literal_header(&mut self) -> Option<u8> {
+    /// Goes past the header of a block scalar: how its last line ends.
+    pub(super) fn block_header(&mut self) -> Option<u8> {
         self.at += 1;
         let chomp = self.peek().filter(|byte| matches!(byte, b'-' | b'+'));
         self.at += usize::from(chomp.is_some());
@@ -342,8 +377,19 @@ fn colon_or_hash(bytes: &[u8], mut at: usize, end: usize) -> Option<usize> {
     None
 }
 
-/// A double-quoted scalar with the escapes that YAML and JSON read alike.
-fn unescaped(quoted: &str) -> Option<String> {
-    let alike = !quoted.contains("\\u");
-    alike.then(|| serde_json::from_str(quoted).ok())?
+/// What is between the quotes of a scalar, with the escapes that YAML and JSON read alike.
+pub(super) fn unquoted(inner: &str, quote: u8) -> Option<String> {
+    if quote == b'\'' {
+        return Some(inner.replace("''", "'"));
+    }
+    let alike = !inner.contains("\\u");
+    alike.then(|| serde_json::from_str(&format!("\"{inner}\"")).ok())?
+}
+
+/// The style of what is in this quote.
+pub(super) fn style(quote: u8) -> Style {
+    match quote {
+        b'"' => Style::Double,
+        _ => Style::Single,
+    }
 }

@@ -1,5 +1,5 @@
-//! The YAML that charts print, in one pass: one key or entry in a line, scalars on one line
-//! or in a literal block, flow collections on one line. It gives up on everything else, and
+//! The YAML that charts and kubectl print, in one pass: one key or entry in a line, scalars on
+//! one line or over several, flow collections on one line. It gives up on everything else, and
 //! on everything that may be wrong: `yaml` reads that, several times more slowly.
 //!
 //! A tree from here is the one that `yaml` would have built; `tests` hold that.
@@ -7,6 +7,7 @@
 //! Never here: what values mean.
 
 mod line;
+mod lines;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,7 @@ use std::ops::Range;
 use memchr::{memchr, memchr_iter};
 
 use super::tree::{Builder, Style, Tree};
-use line::{Line, blanks};
+use line::Line;
 
 /// Deeper than any object; what is deeper is for `yaml` to judge.
 const DEPTH: usize = 100;
@@ -107,6 +108,9 @@ impl<'a> Reader<'a> {
             return None;
         }
         let mut column = line.at - range.start;
+        if self.pending.is_none() && self.levels.last().is_some_and(|open| open.column < column) {
+            return self.continued(&mut line);
+        }
         while line.takes_dash() {
             self.enter(Level { column, list: true }, line.at - 1)?;
             self.pending = Some(line.at);
@@ -139,7 +143,7 @@ impl<'a> Reader<'a> {
         } else if self.pending? < line.start {
             // A value on a line of its own, deeper than its key.
             let deeper = self.levels.last()?.column < column;
-            (deeper && line.peek() != Some(b'|')).then_some(())?;
+            (deeper && !matches!(line.peek(), Some(b'|' | b'>'))).then_some(())?;
         }
         self.value(line)
     }
@@ -158,11 +162,11 @@ impl<'a> Reader<'a> {
     /// A key in quotes; false when what is in quotes is none.
     fn quoted_key(&mut self, line: &mut Line<'a>, level: Level) -> Option<bool> {
         let start = line.at;
-        let (text, style) = line.quoted()?;
-        if !line.takes_colon() {
+        let written = line.quoted();
+        let Some((text, style)) = written.filter(|_| line.takes_colon()) else {
             line.at = start;
             return Some(false);
-        }
+        };
         self.enter(level, start)?;
         self.builder.leaf(start..line.at - 1, text, style);
         Some(true)
@@ -172,11 +176,14 @@ impl<'a> Reader<'a> {
     fn value(&mut self, line: &mut Line<'a>) -> Option<()> {
         self.pending = None;
         match line.peek()? {
-            b'|' => return self.literal(line),
+            b'|' | b'>' => return self.block(line),
             b'[' | b'{' => line.flow(&mut self.builder)?,
             b'"' | b'\'' => {
                 let start = line.at;
-                let (text, style) = line.quoted()?;
+                let (text, style) = match line.quoted() {
+                    Some(written) => written,
+                    None => self.quoted_lines(line, start)?,
+                };
                 self.builder.leaf(start..line.at, text, style);
             }
             _ => {
@@ -186,54 +193,6 @@ impl<'a> Reader<'a> {
         }
         line.skip_blanks();
         line.is_blank().then_some(())
-    }
-
-    /// A literal block scalar, whose first line says how far its lines are indented.
-    fn literal(&mut self, line: &mut Line<'a>) -> Option<()> {
-        let chomp = line.literal_header()?;
-        let start = self.at;
-        let parent = self.levels.last()?.column;
-        let mut text = String::new();
-        let mut indent = None;
-        loop {
-            let before = self.at;
-            if before == self.text.len() {
-                break;
-            }
-            let range = self.next_line();
-            let blanks = blanks(&self.text.as_bytes()[range.clone()]);
-            let empty = blanks == range.len();
-            let depth = match indent {
-                Some(depth) => depth,
-                // Blanks before the text may be more than it is indented by.
-                None if empty && blanks > 0 => return None,
-                None if empty => 0,
-                None => *indent.insert(blanks),
-            };
-            if !empty && (depth <= parent || blanks < depth) {
-                self.at = before;
-                break;
-            }
-            text.push_str(self.text.get(range.start + depth.min(blanks)..range.end)?);
-            text.push('\n');
-        }
-        if indent.is_none_or(|depth| depth <= parent) {
-            // No text at all; what its line ends would be is for others to say.
-            text.clear();
-            (chomp != b'+').then_some(())?;
-        }
-        let kept = text.trim_end_matches('\n').len();
-        match chomp {
-            b'-' => text.truncate(kept),
-            b'+' => {}
-            _ => text.truncate(text.len().min(kept + 1)),
-        }
-        // The last line of all may have no end.
-        if self.at == self.text.len() && !self.text.ends_with('\n') {
-            return None;
-        }
-        self.builder.leaf(start..self.at, Some(text), Style::Block);
-        Some(())
     }
 
     /// An entry of `level` begins at `at`: what is deeper ends, and what is new is opened

@@ -75,6 +75,11 @@ fn the_style_of_charts_is_read() {
         "a: |\nb: |-\n\nc: |\n\n",
         "a:\n# b\n  c: d\n   # e\n  f: g\n",
         "a b: c\nd:e: f\ng#h: i:j\nü'k: l\n-m: n\n",
+        "a: b\n  c\nd: e f\n   g, [h] \"i\n\n\n  - 'j\nk:\n- l\n m\n-  n\n   o # p\n",
+        "a: 'b\n  c'\nd: 'it''s\n\n  so ' # e\nf: \"g\n\n\n  h\"\ni:\n- 'j\n  k'\n-\n  \"l\n  m\n  \"\n",
+        "a: \"b\\n\n  \\ c\\\"\n  # d: e\"\nf: \"\n  g\"\n",
+        "a: >\n  b\nc: >-\n  d\n  e\n\n  f\n\n\n  # g\n\nh: >+\n\n  i\n  j\n\nk: l\n",
+        "a:\n  b\n c\nd: e\r\n  f\r\ng: 'h\r\n  i'\r\nj: >\r\n  k\r\n  l\r\n",
     ] {
         let root_list = text.starts_with("- ");
         assert_eq!(check(text), !root_list, "{text}");
@@ -84,9 +89,7 @@ fn the_style_of_charts_is_read() {
 #[test]
 fn everything_else_is_left_alone() {
     for text in [
-        "a: b\n  c\n",
         "a: b: c\n",
-        "a: 'b\n  c'\n",
         "a: \"\\x41\"\n",
         "a: &b c\n",
         "a: *b\n",
@@ -94,14 +97,27 @@ fn everything_else_is_left_alone() {
         "? a\n: b\n",
         "a:\tb\n",
         "a:\n\tb: c\n",
-        "a: >\n  b\n",
         "a: |2\n  b\n",
         "---# x\na: b\n",
-        "a:\n  b\n c\n",
         "a:\n|\n b\n",
         "a:\n  |\n   b\n",
         "a: |+\n\n",
         "a: {b:\n c}\n",
+        "a: b\n  c: d\n",
+        "a: b\n  # c\n  d\n",
+        "a: b # c\n  d\n",
+        "a: [b]\n  c\n",
+        "a: 'b'\n  c\n",
+        "a: 'b\nc'\n",
+        "a: 'b\n",
+        "a: 'b\n  c' d\n",
+        "'a\n  b': c\n",
+        "a: \"b\\\n  c\"\n",
+        "a: \"b\\ \n  c\"\n",
+        "a: \"b\n\n  c\\n\"\n",
+        "a: >2\n  b\n",
+        "a: >\n  b\n   c\n",
+        "a: >\n  b\n   \n  c\n",
         "a\n",
         "a: b\n...\n",
         "a: b\n---\nc: d\n",
@@ -133,6 +149,25 @@ proptest! {
     fn no_lines_are_read_otherwise_than_yaml(lines in prop::collection::vec(line(), 0..14)) {
         check(&lines.concat());
     }
+
+    #[test]
+    fn no_scalar_over_lines_is_read_otherwise_than_yaml(
+        begins in prop::sample::select(vec!["a: ", "- ", "a:\n    ", "- a: "]),
+        quotes in prop::sample::select(vec![("", ""), ("'", "'"), ("\"", "\""), (">\n   ", ""), ("|-\n   ", "")]),
+        pieces in prop::collection::vec(piece(), 0..10),
+        ends in prop::sample::select(vec!["\n", " # b\n", "\n\n", "\r\n", " c\n"]),
+    ) {
+        let (open, close) = quotes;
+        check(&format!("x:\n  {begins}{open}{}{close}{ends}y: z\n", pieces.concat()));
+    }
+}
+
+fn piece() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "b", "c d", "é", " ", "\n   ", "\n   ", "\n   ", "\n    ", "\n  ", "\n\n   ", "\n \n   ",
+        "\n", "\r\n   ", "''", "\\n", "\\\\", "\\ ", "\\\"", "#", " #", ":", ": ", "- ", "[", "'",
+        "\"", "|", "-", "...",
+    ])
 }
 
 fn word() -> impl Strategy<Value = &'static str> {
@@ -140,7 +175,8 @@ fn word() -> impl Strategy<Value = &'static str> {
         "a", "b", "a: ", "a:", "b:\n", "- ", "-", "\n", "\n", "\n  ", "\n    ", " ", "  ", "\"",
         "'", "\\n", "|", "|-\n", "|\n  ", ">-\n", "#", " #", "{", "}", "[", "]", ", ", ": ", ":",
         "---", "...", "&x ", "*x", "!!str ", "?", "%", "\t", "\r\n", "ü", "0", "~", "null", "<<: ",
-        "@", "`", "=", "x:y", "''", "a b: ", "b#", "c:d: ",
+        "@", "`", "=", "x:y", "''", "a b: ", "b#", "c:d: ", "'\n ", "\"\n ", "b\n  ", ">\n  ",
+        "\\", "\\ ", " \n",
     ])
 }
 
@@ -175,6 +211,18 @@ fn line() -> impl Strategy<Value = String> {
         "longer.than/eight-bytes: and so is this value, which has #no comment",
         "  ",
         "text more",
+        "a: b ",
+        "- a b",
+        "a: 'b",
+        "a: \"b",
+        "- 'it''s ",
+        "- \"a\\nb",
+        "b' # c",
+        "b\"",
+        "\\ b",
+        "a: >",
+        "- >-",
+        "a: >+",
     ];
     (0..6_usize, prop::sample::select(ends.to_vec()))
         .prop_map(|(indent, end)| format!("{}{end}\n", " ".repeat(indent)))

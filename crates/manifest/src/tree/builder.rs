@@ -7,6 +7,7 @@ use std::{borrow::Cow, ops::Range};
 use memchr::memmem;
 
 use super::{Id, NONE, Node, Shape, Style, Tree, inner};
+use crate::stream::lines;
 
 /// A tree that is not finished.
 #[derive(Debug)]
@@ -73,6 +74,33 @@ impl<'a> Builder<'a> {
         self.push(span, shape, other)
     }
 
+    /// The plain scalar that was read last goes on at `span`, with nothing but the ends of
+    /// lines and blanks before it; none when that is not so.
+    pub(crate) fn go_on(&mut self, span: Range<usize>) -> Option<()> {
+        let Tree {
+            source,
+            texts,
+            nodes,
+            ..
+        } = &mut self.tree;
+        let node = nodes.last_mut()?;
+        let written = node.start as usize..node.end as usize;
+        let between = &source[written.end..span.start];
+        let fits = node.shape == Shape::Scalar(Style::Plain)
+            && !written.is_empty()
+            && between.trim_matches([' ', '\r', '\n']).is_empty();
+        fits.then_some(())?;
+        if node.other == NONE {
+            node.other = index(texts.len());
+            texts.push(source[written].into());
+        }
+        let text = texts[node.other as usize].to_mut();
+        fold(text, lines(between.as_bytes()));
+        text.push_str(&source[span.clone()]);
+        node.end = index(span.end);
+        Some(())
+    }
+
     /// What stands for `target`.
     pub(crate) fn alias(&mut self, span: Range<usize>, target: Id) {
         let id = self.push(span, Shape::Alias, index(target));
@@ -137,6 +165,15 @@ impl<'a> Builder<'a> {
             shape,
         });
         id
+    }
+}
+
+/// Adds to a scalar what the ends of `lines` lines within it read: one a blank, more of them
+/// one line end less than there are.
+pub(crate) fn fold(text: &mut String, lines: usize) {
+    match lines {
+        1 => text.push(' '),
+        _ => text.extend(std::iter::repeat_n('\n', lines - 1)),
     }
 }
 
