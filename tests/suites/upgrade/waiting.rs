@@ -105,7 +105,7 @@ async fn an_old_pod_that_does_not_end_is_reported_and_no_failure() -> Result<()>
 }
 
 #[tokio::test]
-async fn the_operator_is_complete_before_the_others_are_touched() -> Result<()> {
+async fn the_operator_goes_first_and_comes_back_last() -> Result<()> {
     let scene = Scene::new("operator").await?;
     let old = scene.target(GOOD);
     scene
@@ -115,7 +115,9 @@ async fn the_operator_is_complete_before_the_others_are_touched() -> Result<()> 
     scene.pods_until(2, ready).await?;
     let (gate, kubeconfig) = scene.gate().await?;
     let records = [scene.step(GOOD, SLOW)];
-    let more = ["--soak", "0s", "--kubeconfig", &kubeconfig];
+    let run = scene.path("run").display().to_string();
+    let common = ["--soak", "0s", "--kubeconfig", &kubeconfig];
+    let more = [&common[..], &["--run-dir", &run]].concat();
     let order = async {
         wait_until("the operator's patch", SOON, async || {
             ensure!(
@@ -136,6 +138,12 @@ async fn the_operator_is_complete_before_the_others_are_touched() -> Result<()> 
     assert_eq!(
         patched(&gate),
         ["operator/castware-operator", "operator/castai-agent"]
+    );
+    let back = [&["rollback", &run][..], &common].concat();
+    scene.upgrade(&back)?.run().await?.expect_code(0)?;
+    assert_eq!(
+        patched(&gate)[2..],
+        ["operator/castai-agent", "operator/castware-operator"]
     );
     Ok(())
 }
