@@ -15,7 +15,8 @@ use crate::build;
 /// Build a release archive.
 #[derive(clap::Args)]
 pub(crate) struct Dist {
-    /// Target triple [default: musl when this toolchain has it, else this machine's glibc, static]
+    /// Target triple [default: musl when this toolchain and `musl-gcc` are there for it, else this
+    /// machine's glibc, static]
     #[arg(long)]
     target: Option<String>,
     /// Package a tree with uncommitted changes
@@ -69,7 +70,10 @@ fn default_target() -> Result<String> {
         .join("lib/rustlib")
         .join(MUSL)
         .join("lib");
-    Ok(if musl.is_dir() { MUSL } else { GLIBC }.into())
+    // The cryptography and the allocator are C.
+    let compiler = Command::new("musl-gcc").arg("--version").output();
+    let is_ready = musl.is_dir() && compiler.is_ok();
+    Ok(if is_ready { MUSL } else { GLIBC }.into())
 }
 
 fn compile(target: &str) -> Result<()> {
