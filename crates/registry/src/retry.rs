@@ -118,17 +118,22 @@ impl Backoff<'_> {
         if give_up || !self.retry.spend() {
             return None;
         }
-        Some(asked + jitter(self.failed))
+        Some(asked + wait_after(error.kind, self.failed))
     }
 }
 
-/// Full jitter: anything up to the doubled wait, so that many clients do not come back
-/// in step.
-fn jitter(failed: u32) -> Duration {
+/// Full jitter: anything up to the doubled wait, so that many clients do not come back in
+/// step. A registry that throttles is left alone for half of it at least: whoever comes back
+/// at once is refused again, and may use up its tries within a second.
+fn wait_after(kind: Kind, failed: u32) -> Duration {
     let most = FIRST_WAIT
         .saturating_mul(1 << failed.saturating_sub(1).min(10))
         .min(MAX_WAIT);
-    most.mul_f64(rand::random::<f64>())
+    let least = match kind {
+        Kind::Throttled => most / 2,
+        _ => Duration::ZERO,
+    };
+    least + (most - least).mul_f64(rand::random::<f64>())
 }
 
 #[cfg(test)]
@@ -177,6 +182,15 @@ mod tests {
             2,
             "what a success gave back"
         );
+    }
+
+    #[test]
+    fn a_registry_that_throttles_is_given_time() {
+        let retry = Retry::new(4);
+        let mut backoff = retry.start();
+        let waits = std::iter::from_fn(|| backoff.next_wait(&error(Kind::Throttled)));
+        let all: Duration = waits.sum();
+        assert!(all >= FIRST_WAIT * 7 / 2 && all <= FIRST_WAIT * 7);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use castlink_tests::bench::proxy::{Conditions, Proxy, Trouble};
 use castlink_tests::faults::{Fault, Harm};
+use castlink_tests::knobs::Knobs;
 
 use super::HUB;
-use super::fixture::{World, seed, upstream_address, with_world};
+use super::fixture::{World, seed, upstream_address, with_knobs, with_world};
 
 /// Some connections end within so many bytes; the layers are about as large.
 const CUT_BYTES: u64 = 1_000_000;
@@ -36,7 +37,13 @@ fn content(world: &World) -> (u64, usize) {
 
 #[test]
 fn a_source_that_cuts_is_read_a_little_more_than_once() {
-    with_world(async |world| {
+    // Three times as many manifests as ECR takes in a second are not the point here.
+    let knobs = Knobs {
+        put_image_rate: 1e6,
+        put_image_burst: 1e6,
+        ..Knobs::default()
+    };
+    with_knobs(knobs, async |world| {
         let images = images("cut-source").await;
         let mut broken = 0;
         for seed in 1..=3 {
