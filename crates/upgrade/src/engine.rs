@@ -169,11 +169,10 @@ impl<'a> Engine<'a> {
         self.reached().insert(id.clone(), reached);
     }
 
-    /// A slot; on the way forward a step that goes alone takes all of them, and those after it
-    /// wait until its rollout is complete.
+    /// A slot; a step that goes alone takes all of them: it waits until the rollouts before it
+    /// are complete, and those after it wait for its own.
     async fn slot(&self, step: &Step) -> Option<SemaphorePermit<'_>> {
-        let alone = step.goes_alone() && self.direction == Direction::Forward;
-        let wide = if alone { self.parallel } else { 1 };
+        let wide = if step.goes_alone() { self.parallel } else { 1 };
         self.slots.acquire_many(wide).await.ok()
     }
 

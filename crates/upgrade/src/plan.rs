@@ -104,8 +104,8 @@ impl Step {
         matches!(self.action, Action::Watch { .. })
     }
 
-    /// True for a workload that installs others: it is rolled out before they are touched,
-    /// so that its new version does not find them half way.
+    /// True for a workload that installs others: it is rolled out before they are touched, and
+    /// taken back after them, so that neither of its versions finds them half way.
     pub(crate) fn goes_alone(&self) -> bool {
         self.id.name.starts_with(OPERATOR)
     }

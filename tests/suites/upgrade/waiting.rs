@@ -9,7 +9,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::{
-    GOOD, NEXT, NOWHERE, SLOW, SOON, Scene, change, first_image, ready, running_since,
+    CRASHES, GOOD, NEXT, NOWHERE, SLOW, SOON, Scene, change, first_image, ready, running_since,
 };
 
 /// Pulls that the registry refuses are given up within seconds of a timeout of ten
@@ -108,11 +108,7 @@ async fn an_old_pod_that_does_not_end_is_reported_and_no_failure() -> Result<()>
 async fn the_operator_goes_first_and_comes_back_last() -> Result<()> {
     let scene = Scene::new("operator").await?;
     let old = scene.target(GOOD);
-    scene
-        .create("Deployment", "castware-operator", 1, &old)
-        .await?;
-    scene.create("Deployment", "castai-agent", 1, &old).await?;
-    scene.pods_until(2, ready).await?;
+    operator_and_agent(&scene).await?;
     let (gate, kubeconfig) = scene.gate().await?;
     let records = [scene.step(GOOD, SLOW)];
     let run = scene.path("run").display().to_string();
@@ -146,6 +142,36 @@ async fn the_operator_goes_first_and_comes_back_last() -> Result<()> {
         ["operator/castai-agent", "operator/castware-operator"]
     );
     Ok(())
+}
+
+#[tokio::test]
+async fn the_operator_comes_back_last_when_another_failed() -> Result<()> {
+    let scene = Scene::new("operator-all").await?;
+    operator_and_agent(&scene).await?;
+    scene.create("Deployment", "broken", 1, CRASHES).await?;
+    let (gate, kubeconfig) = scene.gate().await?;
+    let records = [scene.step(GOOD, NEXT), scene.copied(CRASHES)];
+    let more = ["--soak", "0s", "--rollback", "all"];
+    let more = [&more[..], &["--kubeconfig", &kubeconfig]].concat();
+    scene.apply(&records, &more).await?.expect_code(5)?;
+    let patched = patched(&gate);
+    assert_eq!(patched[0], "operator-all/castware-operator");
+    ensure!(
+        patched.ends_with(&[
+            "operator-all/castai-agent".into(),
+            "operator-all/castware-operator".into()
+        ]),
+        "{patched:?}"
+    );
+    Ok(())
+}
+
+async fn operator_and_agent(scene: &Scene) -> Result<()> {
+    for name in ["castware-operator", "castai-agent"] {
+        let old = scene.target(GOOD);
+        scene.create("Deployment", name, 1, &old).await?;
+    }
+    scene.pods_until(2, ready).await
 }
 
 /// One after the other: while a rollout is under way no other has begun.

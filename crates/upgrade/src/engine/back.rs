@@ -50,15 +50,19 @@ impl Engine<'_> {
         (ChangeStatus::RolledBack, Exit::RolledBack, text)
     }
 
-    /// Takes back what succeeded: patched in reverse order, waited for together.
+    /// Takes back what succeeded: patched in reverse order, waited for together; what went
+    /// alone after all others.
     pub(super) async fn take_back_all(&self, ended: &mut [Ended]) {
         let applied = |one: &&mut Ended| one.status == ChangeStatus::Applied;
-        let steps = stream::iter(ended.iter_mut().rev().filter(applied));
-        steps
-            .for_each_concurrent(self.slots.available_permits().max(1), |one| {
-                self.take_back_late(one, "another workload failed".to_owned())
-            })
-            .await;
+        let steps = ended.iter_mut().rev().filter(applied);
+        let (alone, others): (Vec<_>, Vec<_>) = steps.partition(|one| one.step.goes_alone());
+        for steps in [others, alone] {
+            stream::iter(steps)
+                .for_each_concurrent(self.slots.available_permits().max(1), |one| {
+                    self.take_back_late(one, "another workload failed".to_owned())
+                })
+                .await;
+        }
     }
 
     /// Takes back the CronJobs whose images other workloads of this run could not pull:
