@@ -54,15 +54,15 @@ impl Engine<'_> {
     /// alone after all others.
     pub(super) async fn take_back_all(&self, ended: &mut [Ended]) {
         let applied = |one: &&mut Ended| one.status == ChangeStatus::Applied;
-        let steps = ended.iter_mut().rev().filter(applied);
-        let (alone, others): (Vec<_>, Vec<_>) = steps.partition(|one| one.step.goes_alone());
-        for steps in [others, alone] {
-            stream::iter(steps)
-                .for_each_concurrent(self.slots.available_permits().max(1), |one| {
-                    self.take_back_late(one, "another workload failed".to_owned())
-                })
-                .await;
-        }
+        let mut steps: Vec<_> = ended.iter_mut().rev().filter(applied).collect();
+        steps.sort_by_key(|one| one.step.goes_alone());
+        stream::iter(steps)
+            .for_each_concurrent(None, async |one| {
+                let _slot = self.slot(&one.step).await;
+                let why = "another workload failed".to_owned();
+                self.take_back_late(one, why).await;
+            })
+            .await;
     }
 
     /// Takes back the CronJobs whose images other workloads of this run could not pull:
