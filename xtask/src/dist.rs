@@ -71,7 +71,7 @@ fn default_target() -> Result<String> {
         .join(MUSL)
         .join("lib");
     // The cryptography and the allocator are C.
-    let compiler = Command::new("musl-gcc").arg("--version").output();
+    let compiler = build::output(Command::new("musl-gcc").arg("--version"));
     let is_ready = musl.is_dir() && compiler.is_ok();
     Ok(if is_ready { MUSL } else { GLIBC }.into())
 }
